@@ -1,0 +1,87 @@
+"""Long short-term memory."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from recurrax.core import Cell, check_features, check_input, check_params, input_struct
+from recurrax.initializers import Initializer, glorot_uniform, orthogonal, per_gate
+
+
+class LSTMParams(NamedTuple):
+    """`w_x` [D, 4H], `w_h` [H, 4H], `b` [4H]; gate order i, f, g, o."""
+
+    w_x: jax.Array
+    w_h: jax.Array
+    b: jax.Array
+
+
+class LSTMState(NamedTuple):
+    """`c` [H] the cell state, `h` [H] the output."""
+
+    c: jax.Array
+    h: jax.Array
+
+
+def lstm(
+    features: int,
+    *,
+    forget_bias: float = 1.0,
+    w_x_init: Initializer = glorot_uniform,
+    w_h_init: Initializer = orthogonal,
+) -> Cell:
+    """Long short-term memory with a forget gate (Hochreiter and Schmidhuber, 1997; Gers et al., 2000).
+
+        [i, f, g, o] = x_t W_x + h_{t-1} W_h + b
+        c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g)
+        h_t = sigmoid(o) * tanh(c_t),    y_t = h_t
+
+    One bias a gate (PyTorch keeps two, whose sum this is). The state is `LSTMState(c, h)`.
+
+    Args:
+      features: H, the width of both halves of the state and of the output.
+      forget_bias: what `init` writes into f's bias (1 after Jozefowicz et al., 2015); the
+        equations add nothing to it.
+      w_x_init: draws each gate's block of W_x.
+      w_h_init: draws each gate's block of W_h.
+
+    Raises:
+      TypeError, ValueError: `features` is no positive int; x is not a floating vector of width D.
+
+    >>> import jax, jax.numpy as jnp, recurrax as rx
+    >>> cell = rx.lstm(4)
+    >>> xs = jnp.ones((7, 3))
+    >>> params = cell.init(jax.random.key(0), xs[0])
+    >>> state, ys = rx.unroll(cell, params, xs)
+    >>> ys.shape, state.c.shape
+    ((7, 4), (4,))
+    """
+    name = f"lstm({features})"
+    check_features(name, features)
+
+    def init(key: jax.Array, x) -> LSTMParams:
+        x = input_struct(name, x)
+        key_x, key_h = jax.random.split(key)
+        return LSTMParams(
+            w_x=per_gate(w_x_init, 4)(key_x, (x.shape[0], 4 * features), x.dtype),
+            w_h=per_gate(w_h_init, 4)(key_h, (features, 4 * features), x.dtype),
+            b=jnp.zeros((4, features), x.dtype).at[1].set(forget_bias).reshape(-1),
+        )
+
+    def initial_state(params: LSTMParams) -> LSTMState:
+        check_params(name, params, LSTMParams)
+        zeros = jnp.zeros(features, params.b.dtype)
+        return LSTMState(zeros, zeros)
+
+    def step(params: LSTMParams, state: LSTMState, x: jax.Array, key=None):
+        check_params(name, params, LSTMParams)
+        check_input(name, x, params.w_x.shape[0])
+        i, f, g, o = jnp.split(x @ params.w_x + state.h @ params.w_h + params.b, 4)
+        c = jax.nn.sigmoid(f) * state.c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return LSTMState(c, h), h
+
+    return Cell(init, initial_state, step, name)
