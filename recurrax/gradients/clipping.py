@@ -125,29 +125,30 @@ def clipped(
 
     def clip(gradients: Any, params: Any) -> Any:
         if value is not None:
-            gradients = jax.tree.map(lambda g: _bound_entries(g, value), gradients)
+            gradients = jax.tree.map(functools.partial(_bound_entries, bound=value), gradients)
         if per_leaf_norm is not None:
-            gradients = jax.tree.map(lambda g: _shrink(g, _norm([g]), per_leaf_norm), gradients)
+            gradients = jax.tree.map(functools.partial(_shrink, bound=per_leaf_norm), gradients)
         if clip_units is not None:
             gradients, _ = clip_units.update(gradients, clip_units.init(params), params)
         if global_norm is not None:
             norm = _norm(jax.tree.leaves(gradients))
-            gradients = jax.tree.map(lambda g: _shrink(g, norm, global_norm), gradients)
+            shrink = functools.partial(_shrink, bound=global_norm, norm=norm)
+            gradients = jax.tree.map(shrink, gradients)
         return gradients
 
     def init(params: Any) -> ClippingState:
         zero, none = jnp.zeros_like(_norm(jax.tree.leaves(params))), jnp.zeros((), jnp.int32)
         return ClippingState(ClippingReport(zero, zero, none, none), optimizer.init(params))
 
-    def update(gradients: Any, state: ClippingState, params: Any = None, **extra: Any) -> Any:
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
         if adaptive is not None and params is None:
             raise ValueError(
                 "clipped: adaptive clipping compares gradients with parameters, and no params "
                 "came; call update(gradients, state, params)."
             )
-        norm_before = _norm(jax.tree.leaves(gradients))
+        norm_before = _norm(jax.tree.leaves(updates))
         finite = jnp.isfinite(norm_before)
-        gradients = clip(gradients, params)
+        gradients = clip(updates, params)
         norm_after = _norm(jax.tree.leaves(gradients))
         updates, inner = optimizer.update(gradients, state.optimizer, params, **extra)
         # A select instead of a `lax.cond`: it fuses into the optimizer's own pass over memory.
@@ -195,13 +196,15 @@ def _norm(leaves: Sequence[Any]) -> jax.Array:
     return jnp.sqrt(sum(squares, start=jnp.zeros((), jnp.finfo(dtype).dtype)))
 
 
-def _bound_entries(g: jax.Array, value: float | jax.Array) -> jax.Array:
-    bound = jnp.asarray(value, g.dtype)
+def _bound_entries(g: jax.Array, *, bound: float | jax.Array) -> jax.Array:
+    bound = jnp.asarray(bound, g.dtype)
     return jnp.clip(g, -bound, bound)
 
 
-def _shrink(g: jax.Array, norm: jax.Array, bound: float | jax.Array) -> jax.Array:
-    """`g min(1, bound / norm)`, in the dtype of `g`; written so that 0 and inf need no case."""
+def _shrink(g: jax.Array, *, bound: float | jax.Array, norm: jax.Array | None = None) -> jax.Array:
+    """`g min(1, bound / norm)`, in the dtype of `g`; `norm` is that of `g` unless given."""
+    norm = _norm([g]) if norm is None else norm
+    # Written so that a norm of 0 and a bound of inf need no case.
     factor = 1 / jnp.maximum(1, norm / jnp.asarray(bound, norm.dtype))
     dtype = jnp.promote_types(g.dtype, norm.dtype)
     return (g.astype(dtype) * factor.astype(dtype)).astype(g.dtype)

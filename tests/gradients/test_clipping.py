@@ -16,7 +16,7 @@ from tests.support import x64
 KINDS = {"value": 0.4, "per_leaf_norm": 1.1, "adaptive": 0.3, "global_norm": 1.3}
 
 
-def _tree(seed, dtype=np.float64):
+def _tree(seed: int, dtype: type = np.float64):
     rng = np.random.default_rng(seed)
     return {
         "w": rng.normal(size=(5, 4)).astype(dtype),
@@ -55,40 +55,38 @@ def _global(tree):
     [*[(name,) for name in KINDS], ("value", "global_norm"), ("per_leaf_norm", "adaptive"), KINDS],
     ids="+".join,
 )
-@pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])
-def test_matches_numpy(names, scale):
+def test_matches_numpy(names):
     chosen = {name: KINDS[name] for name in names}
     params = _tree(0)
-    gradients = jax.tree.map(lambda g: scale * g, _tree(1))
     with x64():
         optimizer = clipped(optax.sgd(1.0), **chosen)
-        updates, state = optimizer.update(
-            jax.tree.map(jnp.asarray, gradients), optimizer.init(params), params
-        )
-        expected = _numpy_clip(gradients, params, **chosen)
-        report = clipping_report(state)
-    assert updates["none"] is None
-    for name in ("w", "b"):
-        assert updates[name].dtype == np.float64
-        np.testing.assert_allclose(-updates[name], expected[name], rtol=1e-13)
-    np.testing.assert_allclose(report.norm_before, _global(gradients), rtol=1e-6)
-    np.testing.assert_allclose(report.norm_after, _global(expected), rtol=1e-6)
-    assert int(report.skipped) == 0
-    if scale == 0.01 and "adaptive" not in names:  # nothing to clip: not a bit may change
-        np.testing.assert_array_equal(-updates["w"], gradients["w"])
+        update = jax.jit(optimizer.update)
+        state = optimizer.init(params)
+        for scale in (0.01, 1.0, 30.0):
+            gradients = jax.tree.map(lambda g, scale=scale: scale * g, _tree(1))
+            updates, state = update(gradients, state, params)
+            expected = _numpy_clip(gradients, params, **chosen)
+            report = clipping_report(state)
+            assert updates["none"] is None
+            for name in ("w", "b"):
+                assert updates[name].dtype == np.float64
+                np.testing.assert_allclose(-updates[name], expected[name], rtol=1e-13)
+            np.testing.assert_allclose(report.norm_before, _global(gradients), rtol=1e-13)
+            np.testing.assert_allclose(report.norm_after, _global(expected), rtol=1e-13)
+            assert int(report.skipped) == 0
+            if scale == 0.01 and "adaptive" not in names:  # nothing to clip: not a bit may change
+                np.testing.assert_array_equal(-updates["w"], gradients["w"])
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("kind", [*KINDS, "all"])
-def test_non_finite_gradient_changes_nothing_but_the_report(bad, kind):
-    chosen = KINDS if kind == "all" else {kind: KINDS[kind]}
-    optimizer = clipped(optax.adamw(0.1, weight_decay=0.5), **chosen)
+@pytest.mark.parametrize("names", [("global_norm",), KINDS], ids="+".join)
+def test_non_finite_gradient_changes_nothing_but_the_report(names):
+    optimizer = clipped(optax.adamw(0.1, weight_decay=0.5), **{name: KINDS[name] for name in names})
     update = jax.jit(optimizer.update)
     params, good = (jax.tree.map(jnp.asarray, _tree(seed, np.float32)) for seed in (0, 1))
-    poisoned = {**good, "w": good["w"].at[2, 1].set(bad)}
 
     _, state = update(good, optimizer.init(params), params)
-    for _ in range(3):
+    for bad in (np.nan, np.inf, -np.inf):
+        poisoned = {**good, "w": good["w"].at[2, 1].set(bad)}
         updates, skipped = update(poisoned, state, params)
         for u in jax.tree.leaves(updates):
             np.testing.assert_array_equal(u, 0)
@@ -96,11 +94,8 @@ def test_non_finite_gradient_changes_nothing_but_the_report(bad, kind):
         state = skipped
     report = clipping_report(state)
     assert not np.isfinite(report.norm_before)
-    assert (float(report.norm_after), int(report.skipped), int(report.skipped_in_a_row)) == (
-        0,
-        3,
-        3,
-    )
+    assert float(report.norm_after) == 0
+    assert int(report.skipped) == int(report.skipped_in_a_row) == 3
 
     after, state = update(good, state, params)  # goes on as if nothing had been
     clean_state = optimizer.init(params)
@@ -121,9 +116,10 @@ def test_overflowing_norm_counts_as_non_finite():
 
 def test_zero_gradient_and_infinite_threshold():
     optimizer = clipped(optax.identity(), **dict.fromkeys(KINDS, math.inf))
+    update = jax.jit(optimizer.update)
     params = jax.tree.map(jnp.asarray, _tree(0, np.float32))
     for gradients in (jax.tree.map(jnp.zeros_like, params), params):
-        updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+        updates, _ = update(gradients, optimizer.init(params), params)
         jax.tree.map(np.testing.assert_array_equal, updates, gradients)
 
 
@@ -134,7 +130,8 @@ def test_bfloat16_params_mixed_with_float32():
     updates, state = jax.jit(optimizer.update)(gradients, optimizer.init(params), params)
     assert updates["w"].dtype == jnp.bfloat16
     assert updates["b"].dtype == jnp.float32
-    assert jax.tree.map(jnp.dtype, state) == jax.tree.map(jnp.dtype, optimizer.init(params))
+    before = optimizer.init(params)
+    assert [x.dtype for x in jax.tree.leaves(state)] == [x.dtype for x in jax.tree.leaves(before)]
     # 64 * 64 + 8 ones: a bfloat16 accumulator could not hold the sum.
     np.testing.assert_allclose(clipping_report(state).norm_before, math.sqrt(4104), rtol=1e-6)
 
@@ -167,9 +164,10 @@ def test_extra_arguments_vmap_scan_and_injected_thresholds():
         updates, state = optimizer.update(g, state, value=jnp.sum(g))
         return state, updates
 
-    state, updates = jax.vmap(lambda gs: jax.lax.scan(step, optimizer.init(gs[0]), gs[None][0:1]))(
-        gradients[:, None]
-    )
+    def run(gs):  # [T, D]
+        return jax.lax.scan(step, optimizer.init(gs[0]), gs)
+
+    state, updates = jax.jit(jax.vmap(run))(gradients[:, None])
     np.testing.assert_allclose(np.linalg.norm(updates, axis=-1).ravel(), 1.0, rtol=1e-6)
     assert clipping_report(state).norm_before.shape == (2,)
 
