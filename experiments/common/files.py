@@ -1,0 +1,64 @@
+"""Small files that are written whole or not at all, and read with errors that name them.
+
+A reader, another process too, sees the old content or the new one, never half of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from experiments.common.errors import UserError
+
+
+def write_file(path: str | Path, content: bytes | str) -> None:
+    """Writes `content` (text as UTF-8) to `path` through a temporary file beside it.
+
+    Makes the folder if need be.
+
+    Raises:
+      UserError: it cannot be written (no space, no permission); what was there stays.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(part, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error.strerror or error}.") from error
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Writes `value` as indented JSON, as `write_file` does."""
+    write_file(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_file(path: str | Path) -> bytes:
+    """The bytes of `path`.
+
+    Raises:
+      UserError: it is missing or cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}.") from error
+
+
+def read_json(path: str | Path) -> Any:
+    """The value in the JSON file `path`.
+
+    Raises:
+      UserError: it is missing, cannot be read, or is not JSON (cut short, say).
+    """
+    try:
+        return json.loads(read_file(path))
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON, perhaps cut short: {error}.") from error
