@@ -30,6 +30,16 @@ from recurrax.compose import stack as stack
 from recurrax.core import Cell as Cell
 from recurrax.core import SequenceModel as SequenceModel
 from recurrax.core import as_cell as as_cell
+from recurrax.decode import BeamResult as BeamResult
+from recurrax.decode import ScoreResult as ScoreResult
+from recurrax.decode import StepOutput as StepOutput
+from recurrax.decode import StopReason as StopReason
+from recurrax.decode import average as average
+from recurrax.decode import beam_search as beam_search
+from recurrax.decode import gnmt as gnmt
+from recurrax.decode import greedy as greedy
+from recurrax.decode import score as score
+from recurrax.decode import word_reward as word_reward
 from recurrax.gradients import ClippingReport as ClippingReport
 from recurrax.gradients import clipped as clipped
 from recurrax.gradients import clipping_report as clipping_report

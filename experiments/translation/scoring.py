@@ -1,0 +1,53 @@
+"""Scores of translations, by sacrebleu and with its signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Scores(NamedTuple):
+    """Corpus scores from 0 to 100, and what they mean to the letter."""
+
+    bleu: float
+    chrf: float
+    length_ratio: float
+    """Pieces of sacrebleu's tokeniser in the hypotheses over those in the references."""
+    bleu_signature: str
+    chrf_signature: str
+
+
+def score(hypotheses: Sequence[str], references: Sequence[str]) -> Scores:
+    """BLEU (Papineni et al., 2002) and chrF (Popovic, 2015), cased, tokenised by 13a.
+
+    Raises:
+      ValueError: no sentences, or unequal numbers of them.
+    """
+    from sacrebleu.metrics import BLEU, CHRF
+
+    if len(hypotheses) != len(references) or not references:
+        raise ValueError(
+            f"score: expected as many hypotheses as references and at least one, got "
+            f"{len(hypotheses)} and {len(references)}"
+        )
+    bleu, chrf = BLEU(), CHRF()
+    bleu_score = bleu.corpus_score(hypotheses, [references])
+    chrf_score = chrf.corpus_score(hypotheses, [references])
+    return Scores(
+        bleu_score.score,
+        chrf_score.score,
+        bleu_score.sys_len / max(bleu_score.ref_len, 1),
+        str(bleu.get_signature()),
+        str(chrf.get_signature()),
+    )
+
+
+def sentence_scores(hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
+    """chrF of each sentence: unlike BLEU, it is defined and graded for short ones."""
+    from sacrebleu.metrics import CHRF
+
+    chrf = CHRF()
+    return [
+        chrf.sentence_score(hypothesis, [reference]).score
+        for hypothesis, reference in zip(hypotheses, references, strict=True)
+    ]

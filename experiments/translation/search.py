@@ -1,0 +1,123 @@
+"""Translating sentences with a trained model: batches, compiled once a shape, back to text."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+import recurrax as rx
+from experiments.common.devices import shard
+from experiments.translation.batches import evaluation_batches
+from experiments.translation.model import Params, Translator
+from experiments.translation.tokenizer import BOS, EOS, Vocabularies
+
+
+class Hypothesis(NamedTuple):
+    """One translation of one sentence."""
+
+    text: str
+    score: float
+    """Log-probability in nats after the length penalty."""
+    log_prob: float
+    pieces: list[int]
+    """Target pieces, without the end."""
+    attention: np.ndarray
+    """[pieces and the end, source pieces and the end]."""
+    stop: rx.StopReason
+
+
+class Search:
+    """Translates with one model; keeps what it compiled, one program for each length bucket."""
+
+    def __init__(
+        self,
+        translator: Translator,
+        vocabularies: Vocabularies,
+        mesh: Mesh,
+        *,
+        batch_size: int = 64,
+        beam_size: int = 5,
+        n_best: int = 1,
+    ):
+        self.vocabularies = vocabularies
+        self.mesh = mesh
+        self.batch_size = batch_size
+        self.n_best = n_best
+
+        @functools.partial(jax.jit, static_argnames="max_length")
+        def run(params, source, length, length_penalty, *, max_length):
+            def one(source, length):
+                memory, state = translator.encode(params, source, length)
+                return rx.beam_search(
+                    functools.partial(translator.step, params, memory),
+                    state,
+                    bos=BOS,
+                    eos=EOS,
+                    beam_size=beam_size,
+                    n_best=n_best,
+                    max_length=max_length,
+                    # Rows that only fill the batch have length 0: nothing is searched for them.
+                    length_limit=jnp.where(length == 0, 0, _longest(length)),
+                    length_penalty=length_penalty,
+                )
+
+            return jax.vmap(one)(source, length)
+
+        self._run = run
+
+    def __call__(
+        self,
+        params: Params,
+        sentences: Sequence[str],
+        *,
+        length_penalty: float = 1.0,
+        progress: Callable[[int], object] = lambda count: None,
+    ) -> list[list[Hypothesis]]:
+        """The `n_best` translations of each sentence, best first, in the order of `sentences`."""
+        encoded = [[*pieces, EOS] for pieces in self.vocabularies.source.encode_all(sentences)]
+        results: list[list[Hypothesis]] = [[] for _ in sentences]
+        for batch in evaluation_batches(encoded, self.batch_size):
+            found = self._run(
+                params,
+                *shard((batch.source, batch.source_length), self.mesh),
+                length_penalty,
+                max_length=_longest(batch.source.shape[1]),
+            )
+            found = jax.device_get(found)
+            for row, index in enumerate(batch.index):
+                if index >= 0:
+                    one = jax.tree.map(lambda leaf, row=row: leaf[row], found)
+                    results[index] = self._hypotheses(one, int(batch.source_length[row]))
+            progress(int((batch.index >= 0).sum()))
+        return results
+
+    def _hypotheses(self, found: rx.BeamResult, source_length: int) -> list[Hypothesis]:
+        hypotheses = []
+        for k in range(self.n_best):
+            stop = rx.StopReason(int(found.stops[k]))
+            if stop == rx.StopReason.EMPTY:
+                break
+            length = int(found.lengths[k])
+            pieces = [int(piece) for piece in found.tokens[k, :length] if piece != EOS]
+            hypotheses.append(
+                Hypothesis(
+                    self.vocabularies.target.decode(pieces),
+                    float(found.scores[k]),
+                    float(found.log_probs[k]),
+                    pieces,
+                    found.attention[k, :length, :source_length],
+                    stop,
+                )
+            )
+        return hypotheses
+
+
+def _longest(source_length):
+    """The most target pieces for a source length: no reasonable translation is longer."""
+    return 2 * source_length + 10
