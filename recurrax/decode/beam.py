@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from recurrax.decode import checks
+from recurrax.decode.largest import largest
 from recurrax.decode.penalties import LengthPenalty, as_penalty, best_possible
 from recurrax.decode.records import BeamResult, StopReason
 
@@ -224,10 +225,10 @@ def _expand(log_probs: jax.Array, logits: jax.Array, eos: jax.Array, may_end: ja
     """
     width, vocabulary = logits.shape
     count = min(width + 2, vocabulary)
-    normalizer = checks.log_normalizer(logits)
+    values, tokens, top = largest(logits, count)
+    normalizer = checks.log_normalizer(logits, top)
     broken = jnp.isnan(normalizer) | (normalizer == jnp.inf)
     dead = (log_probs == -jnp.inf) | ~jnp.isfinite(normalizer)
-    values, tokens = lax.top_k(logits, count)
     token_log_probs = values - normalizer[:, None]
     end_log_probs = logits[:, eos] - normalizer
     ends = tokens == eos

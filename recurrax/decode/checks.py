@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from recurrax.core import check_same_state
 
@@ -45,7 +46,7 @@ def scalar(
         )
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{function}: {name} must be an integer, got {array.dtype}")
-    if not isinstance(array, jax.core.Tracer):
+    if not isinstance(array, Tracer):
         number = int(array)
         if (low is not None and number < low) or (high is not None and number > high):
             raise ValueError(f"{function}: {name} must be in [{low}, {high}], got {number}")
@@ -60,7 +61,7 @@ def number(function: str, name: str, value: Any) -> Any:
         raise TypeError(f"{function}: {name} must be a number, got {value!r}") from None
     if array.ndim != 0:
         raise ValueError(f"{function}: {name} must be one number, got shape {array.shape}")
-    if not isinstance(array, jax.core.Tracer) and np.isnan(float(array)):
+    if not isinstance(array, Tracer) and np.isnan(float(array)):
         raise ValueError(f"{function}: {name} must not be NaN")
     return value
 
@@ -106,13 +107,12 @@ def checked_step(function: str, step: Step, state: Any) -> tuple[Any, Any, int, 
     return state, jnp.promote_types(logits.dtype, jnp.float32), logits.shape[0], attention
 
 
-def log_normalizer(logits: jax.Array) -> jax.Array:
-    """log sum exp over the last axis.
+def log_normalizer(logits: jax.Array, top: jax.Array) -> jax.Array:
+    """log sum exp over the last axis, whose largest is `top`.
 
     Written so that it is never below the largest logit, also after rounding: no log-probability
     is above zero, which the bounds of the search rest on.
     """
-    top = logits.max(-1)
     safe = jnp.where(jnp.isfinite(top), top, 0)
     return jnp.where(
         jnp.isfinite(top), top + jnp.log(jnp.exp(logits - safe[..., None]).sum(-1)), top

@@ -60,7 +60,7 @@ def score(
         state, output = step(state, token)
         logits, attention = checks.split_output(output)
         logits = logits.astype(dtype)
-        log_prob = logits[target] - checks.log_normalizer(logits)
+        log_prob = logits[target] - checks.log_normalizer(logits, logits.max())
         return (state, target), (log_prob, attention)
 
     _, (log_probs, attention) = lax.scan(body, (state, bos), targets)
