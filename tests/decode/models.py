@@ -46,15 +46,17 @@ def one(models: Model, index: int) -> Model:
 
 def jax_step(model: Model, state, token):
     """As the search takes it; the attention is the state that was read, to be recognised by."""
+    model = Model(*(jnp.asarray(leaf) for leaf in model))
     state = jnp.tanh(model.reads[token] @ state + model.biases[token])
     return state, (model.writes @ state, state)
 
 
-def numpy_step(model: Model, state, token):
-    state = np.tanh(model.reads[token] @ state + model.biases[token])
-    logits = model.writes @ state
-    top = logits.max()
-    return state, logits - (top + np.log(np.exp(logits - top).sum()))
+def numpy_step(model: Model, states, tokens):
+    """For n hypotheses: `states` [n, H], `tokens` [n]; log-probabilities [n, V]."""
+    states = np.tanh(np.einsum("nij,nj->ni", model.reads[tokens], states) + model.biases[tokens])
+    logits = states @ model.writes.T
+    top = logits.max(1, keepdims=True)
+    return states, logits - (top + np.log(np.exp(logits - top).sum(1, keepdims=True)))
 
 
 def gnmt_score(log_prob, length, alpha):
@@ -69,19 +71,22 @@ class Row(NamedTuple):
 
 def enumerate_all(model: Model, bos: int, eos: int, limit: int, min_length: int, alpha: float):
     """Every finished sequence and every cut one, each sorted best first."""
-    finished, live = [], [((), 0.0, model.state)]
+    vocabulary = len(model.biases)
+    going = [token for token in range(vocabulary) if token != eos]
+    finished = []
+    prefixes, totals, states = [()], np.zeros(1), model.state[None]
     for length in range(1, limit + 1):
-        extended = []
-        for tokens, total, state in live:
-            new_state, log_probs = numpy_step(model, state, tokens[-1] if tokens else bos)
-            for token, log_prob in enumerate(log_probs):
-                longer = ((*tokens, token), total + log_prob)
-                if token != eos:
-                    extended.append((*longer, new_state))
-                elif length >= min_length:
-                    finished.append(Row(*longer, gnmt_score(longer[1], length, alpha)))
-        live = extended
-    cut = [Row(tokens, total, gnmt_score(total, limit, alpha)) for tokens, total, _ in live]
+        newest = np.array([p[-1] if p else bos for p in prefixes], int)
+        states, log_probs = numpy_step(model, states, newest)
+        extended = totals[:, None] + log_probs
+        if length >= min_length:
+            scores = gnmt_score(extended[:, eos], length, alpha)
+            ended = zip(prefixes, extended[:, eos], scores, strict=True)
+            finished += [Row((*prefix, eos), total, score) for prefix, total, score in ended]
+        prefixes = [(*prefix, token) for prefix in prefixes for token in going]
+        totals, states = extended[:, going].ravel(), np.repeat(states, len(going), axis=0)
+    scores = gnmt_score(totals, limit, alpha)
+    cut = [Row(*row) for row in zip(prefixes, totals, scores, strict=True)]
     return sorted(finished, key=lambda r: -r.score), sorted(cut, key=lambda r: -r.score)
 
 
@@ -91,7 +96,7 @@ def plain_beam(model, bos, eos, width, limit, min_length, alpha, n_best):
     for length in range(1, limit + 1):
         candidates = []
         for tokens, total, state in live:
-            new_state, log_probs = numpy_step(model, state, tokens[-1] if tokens else bos)
+            new_state, log_probs = read_one(model, state, tokens[-1] if tokens else bos)
             for token, log_prob in enumerate(log_probs):
                 if token != eos or length >= min_length:
                     candidates.append(((*tokens, token), total + log_prob, new_state))
@@ -109,7 +114,7 @@ def plain_beam(model, bos, eos, width, limit, min_length, alpha, n_best):
 def plain_greedy(model, bos, eos, limit, min_length):
     tokens, total, state, token = [], 0.0, model.state, bos
     while len(tokens) < limit and (not tokens or tokens[-1] != eos):
-        state, log_probs = numpy_step(model, state, token)
+        state, log_probs = read_one(model, state, token)
         choice = log_probs.copy()
         if len(tokens) + 1 < min_length:
             choice[eos] = -np.inf
@@ -119,12 +124,30 @@ def plain_greedy(model, bos, eos, limit, min_length):
     return tuple(tokens), total
 
 
-def forced(model, bos, tokens):
-    """Log-probabilities and states of a given sequence."""
-    state, token, log_probs, states = model.state, bos, [], []
-    for target in tokens:
-        state, row = numpy_step(model, state, token)
-        log_probs.append(row[target])
-        states.append(state)
-        token = target
-    return np.array(log_probs), np.array(states).reshape(-1, HIDDEN)
+def read_one(model, state, token):
+    states, log_probs = numpy_step(model, state[None], np.array([token]))
+    return states[0], log_probs[0]
+
+
+def forced(model, bos, tokens, lengths):
+    """Log-probabilities [n, T] and states [n, T, H] of given sequences, zero past the lengths."""
+    states, newest = np.repeat(model.state[None], len(tokens), 0), np.full(len(tokens), bos)
+    log_probs, seen = [], []
+    for t, targets in enumerate(tokens.T):
+        states, rows = numpy_step(model, states, newest)
+        valid = t < lengths
+        log_probs.append(np.where(valid, rows[np.arange(len(rows)), targets], 0))
+        seen.append(np.where(valid[:, None], states, 0))
+        newest = targets
+    return np.stack(log_probs, 1), np.stack(seen, 1)
+
+
+def table_step(table):
+    """Looks up the probabilities of the next token in `table` [T, V, V], by time and token."""
+    logits = jnp.log(jnp.asarray(table))
+
+    def step(time, token):
+        row = logits[time, token]
+        return time + 1, (row, jnp.stack([time, token]))
+
+    return step
