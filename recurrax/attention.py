@@ -13,7 +13,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.core import check_features
+from recurrax.core import (
+    check_features,
+    check_floating,
+    check_length,
+    check_params,
+    input_struct,
+    split_key,
+)
 from recurrax.initializers import glorot_uniform, per_gate
 
 
@@ -29,10 +36,14 @@ class Memory(NamedTuple):
 class Attention:
     """Three pure functions, for one example.
 
-    `init(key, query, values) -> params` consumes the key; `query` [Q] and `values` [S, M] are arrays
-    or `jax.ShapeDtypeStruct`s. `memory(params, values, length=None) -> Memory`.
+    `init(key, query, values) -> params` consumes the key; `query` [Q] and `values` [S, M] are
+    arrays or `jax.ShapeDtypeStruct`s. `memory(params, values, length=None) -> Memory`.
     `attend(params, memory, query) -> (context [M], weights [S])`: weights are zero where the mask
     is False and sum to one; over an empty memory both are zero.
+
+    Raises:
+      TypeError: what is attended to or with is no floating array, params are another attention's,
+        `memory` is no `Memory`. ValueError: wrong ranks or widths; `length` out of range.
     """
 
     init: Callable[[jax.Array, Any, Any], Any]
@@ -44,27 +55,50 @@ class Attention:
         return self.name
 
 
-def _attention(name: str, init, key_of, score) -> Attention:
-    """The shared part: masking, softmax, mean. `score(params, keys, query) -> [S]`."""
+def _attention(name: str, params_type: type, draw, key_of, score) -> Attention:
+    """The shared part: checks, masking, softmax, mean.
+
+    `draw(key, query, values) -> params`, `key_of(params, values) -> [S, A]`,
+    `score(params, keys, query) -> [S]`.
+    """
+
+    def init(key: jax.Array, query, values):
+        query = input_struct(name, query, "query", ("Q",))
+        return draw(key, query, input_struct(name, values, "values", ("S", "M")))
 
     def memory(params, values: jax.Array, length: int | jax.Array | None = None) -> Memory:
-        if jnp.ndim(values) != 2:
-            raise ValueError(f"{name}: values must have shape [S, M], got {jnp.shape(values)}")
+        check_params(name, params, params_type)
+        check_floating(name, values, "values")
+        if values.ndim != 2:
+            raise ValueError(f"{name}: values must have shape [S, M], got {values.shape}")
         steps = values.shape[0]
-        mask = jnp.arange(steps) < (steps if length is None else length)
+        mask = jnp.arange(steps) < (steps if length is None else check_length(length, steps))
         # Zeros instead of padding: 0 * NaN would reach the context and the gradients.
         values = jnp.where(mask[:, None], values, jnp.zeros_like(values))
         return Memory(key_of(params, values), values, mask)
 
     def attend(params, memory: Memory, query: jax.Array) -> tuple[jax.Array, jax.Array]:
-        if jnp.ndim(query) != 1:
-            raise ValueError(f"{name}: query must have shape [Q], got {jnp.shape(query)}")
+        check_params(name, params, params_type)
+        if not isinstance(memory, Memory):
+            raise TypeError(
+                f"{name}: memory must be the Memory that memory(params, values) makes, got "
+                f"{type(memory).__name__}"
+            )
+        check_floating(name, query, "query")
+        if query.ndim != 1:
+            raise ValueError(f"{name}: query must have shape [Q], got {query.shape}")
         scores = score(params, memory.keys, query)
         wide = jnp.promote_types(scores.dtype, jnp.float32)
         weights = _masked_softmax(scores.astype(wide), memory.mask).astype(scores.dtype)
         return weights @ memory.values, weights
 
     return Attention(init, memory, attend, name)
+
+
+def _check_width(name: str, argument: str, got: int, expected: int, hint: str = "") -> None:
+    """Raises where the last axis of an argument is not as wide as the other side of a product."""
+    if got != expected:
+        raise ValueError(f"{name}: {argument} must have width {expected}, got {got}{hint}")
 
 
 def _masked_softmax(scores: jax.Array, mask: jax.Array) -> jax.Array:
@@ -90,7 +124,7 @@ def additive(features: int) -> Attention:
       features: A, the width of the hidden layer; `w_key` is applied once, in `memory`.
 
     Raises:
-      TypeError, ValueError: `features` is no positive int; wrong ranks.
+      TypeError, ValueError: `features` is no positive int.
 
     >>> import jax, jax.numpy as jnp, recurrax as rx
     >>> attention = rx.additive(8)
@@ -103,19 +137,24 @@ def additive(features: int) -> Attention:
     name = f"additive({features})"
     check_features(name, features)
 
-    def init(key: jax.Array, query, values) -> AdditiveParams:
-        key_q, key_k, key_v = jax.random.split(key, 3)
-        draw = per_gate(glorot_uniform, 1)
+    def draw(key: jax.Array, query, values) -> AdditiveParams:
+        key_q, key_k, key_v = split_key(name, key, 3)
+        glorot = per_gate(glorot_uniform, 1)
         return AdditiveParams(
-            w_query=draw(key_q, (query.shape[-1], features), query.dtype),
-            w_key=draw(key_k, (values.shape[-1], features), values.dtype),
-            v=draw(key_v, (features, 1), query.dtype)[:, 0],
+            w_query=glorot(key_q, (query.shape[-1], features), query.dtype),
+            w_key=glorot(key_k, (values.shape[-1], features), values.dtype),
+            v=glorot(key_v, (features, 1), query.dtype)[:, 0],
         )
 
+    def key_of(params: AdditiveParams, values: jax.Array) -> jax.Array:
+        _check_width(name, "values", values.shape[-1], params.w_key.shape[0])
+        return values @ params.w_key
+
     def score(params: AdditiveParams, keys: jax.Array, query: jax.Array) -> jax.Array:
+        _check_width(name, "query", query.shape[-1], params.w_query.shape[0])
         return jnp.tanh(keys + query @ params.w_query) @ params.v
 
-    return _attention(name, init, lambda params, values: values @ params.w_key, score)
+    return _attention(name, AdditiveParams, draw, key_of, score)
 
 
 class GeneralParams(NamedTuple):
@@ -126,15 +165,21 @@ class GeneralParams(NamedTuple):
 
 def general() -> Attention:
     """General (bilinear) attention (Luong et al., 2015): score_s = q . (m_s W)."""
+    name = "general()"
 
-    def init(key: jax.Array, query, values) -> GeneralParams:
+    def draw(key: jax.Array, query, values) -> GeneralParams:
         shape = (values.shape[-1], query.shape[-1])
         return GeneralParams(per_gate(glorot_uniform, 1)(key, shape, values.dtype))
 
+    def key_of(params: GeneralParams, values: jax.Array) -> jax.Array:
+        _check_width(name, "values", values.shape[-1], params.w_key.shape[0])
+        return values @ params.w_key
+
     def score(params: GeneralParams, keys: jax.Array, query: jax.Array) -> jax.Array:
+        _check_width(name, "query", query.shape[-1], keys.shape[-1])
         return keys @ query
 
-    return _attention("general()", init, lambda params, values: values @ params.w_key, score)
+    return _attention(name, GeneralParams, draw, key_of, score)
 
 
 def dot() -> Attention:
@@ -149,13 +194,10 @@ def scaled_dot() -> Attention:
 
 def _dot(name: str, scale: Callable[[int], float]) -> Attention:
     def check(query, values) -> None:
-        if query.shape[-1] != values.shape[-1]:
-            raise ValueError(
-                f"{name}: the query's width {query.shape[-1]} must be the values' width "
-                f"{values.shape[-1]}; general() maps one to the other"
-            )
+        hint = "; where query and values differ in width, general() maps one to the other"
+        _check_width(name, "query", query.shape[-1], values.shape[-1], hint)
 
-    def init(key, query, values) -> tuple[()]:
+    def draw(key, query, values) -> tuple[()]:
         check(query, values)
         return ()
 
@@ -163,4 +205,4 @@ def _dot(name: str, scale: Callable[[int], float]) -> Attention:
         check(query, keys)
         return keys @ query * scale(query.shape[-1])
 
-    return _attention(name, init, lambda params, values: values, score)
+    return _attention(name, tuple, draw, lambda params, values: values, score)

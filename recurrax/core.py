@@ -25,8 +25,8 @@ class Cell:
 
     `init(key, x) -> params` consumes the key; `x` is one step's input, an array or a
     `jax.ShapeDtypeStruct`. `initial_state(params) -> state`. `step(params, state, x, key=None) ->
-    (state, y)`; without a key the step is deterministic (evaluation). The order is `jax.lax.scan`'s,
-    so `functools.partial(cell.step, params)` is a scan body.
+    (state, y)`; without a key the step is deterministic (evaluation). The order is that of
+    `jax.lax.scan`, so `functools.partial(cell.step, params)` is a scan body.
 
     A cell of one's own may leave out the key, and need not even be a `Cell`: whatever has these
     three attributes is accepted (see `as_cell`).
@@ -75,7 +75,7 @@ def as_cell(cell: Any) -> Cell:
     """Accepts anything with `init`, `initial_state` and `step`; gives `step` its `key` argument.
 
     Raises:
-      TypeError: an attribute is missing or not callable.
+      TypeError: an attribute is missing or not callable; `step` does not take (params, state, x).
     """
     for part in ("init", "initial_state", "step"):
         if not callable(getattr(cell, part, None)):
@@ -83,34 +83,48 @@ def as_cell(cell: Any) -> Cell:
                 f"cell: expected an object with functions init, initial_state and step, got "
                 f"{cell!r}, whose {part!r} is {getattr(cell, part, 'missing')!r}"
             )
-    if isinstance(cell, Cell) and _takes_key(cell.step):
-        return cell
-    step = cell.step
-    if not _takes_key(step):
-        keyless = step
-
-        def step(params, state, x, key=None):
-            del key
-            return keyless(params, state, x)
-
     name = getattr(cell, "name", None) or type(cell).__name__
+    step = _with_key(name, cell.step)
+    if isinstance(cell, Cell) and step is cell.step:
+        return cell
     return Cell(cell.init, cell.initial_state, step, name)
 
 
-def _takes_key(step: Callable[..., Any]) -> bool:
-    """Whether `step` can be called as `step(params, state, x, key)`."""
+def _with_key(name: str, step: Callable[..., Any]) -> Callable[..., Any]:
+    """`step` with a key as its fourth argument, whether it takes one so, by name only, or not."""
     try:
-        inspect.signature(step).bind(None, None, None, None)
-    except TypeError:
-        return False
-    except ValueError:  # a builtin without a signature
+        signature = inspect.signature(step)
+    except (TypeError, ValueError):  # a builtin without a signature
+        return step
+
+    def takes(*arguments: Any, **named: Any) -> bool:
+        try:
+            signature.bind(*arguments, **named)
+        except TypeError:
+            return False
         return True
-    return True
+
+    if takes(None, None, None, None):
+        return step
+    if takes(None, None, None, key=None):
+        return lambda params, state, x, key=None: step(params, state, x, key=key)
+    if takes(None, None, None):
+        return lambda params, state, x, key=None: step(params, state, x)
+    raise TypeError(f"{name}: step must take (params, state, x) or also a key, got {signature}")
+
+
+def split_key(name: str, key: Any, count: int = 2) -> jax.Array:
+    """`jax.random.split`, with an error that says whose key it was."""
+    try:
+        return jax.random.split(key, count)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: key must be one jax.random.key, got {key!r}") from error
 
 
 def check_input(name: str, x: Any, width: int) -> None:
     """Raises where `x`, one step's input, is not a vector of `width` floats."""
-    shape = jnp.shape(x)
+    check_floating(name, x)
+    shape = x.shape
     if len(shape) != 1:
         raise ValueError(
             f"{name}: x must be one step of one example, of shape [D={width}], got shape "
@@ -118,37 +132,51 @@ def check_input(name: str, x: Any, width: int) -> None:
         )
     if shape[0] != width:
         raise ValueError(f"{name}: x has width {shape[0]}, but init made weights for width {width}")
-    check_floating(name, x)
 
 
-def check_floating(name: str, x: Any) -> None:
-    """Raises where `x` is not of a floating dtype."""
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise TypeError(f"{name}: x must be floating, got {x.dtype}. Embed or cast it first")
-
-
-def input_struct(name: str, x: Any) -> jax.ShapeDtypeStruct:
-    """The shape and dtype of the example input that `init` was given, checked to be a vector."""
+def check_floating(name: str, x: Any, argument: str = "x") -> None:
+    """Raises where `x` is not an array of a floating dtype."""
     if not (hasattr(x, "shape") and hasattr(x, "dtype")):
-        raise TypeError(
-            f"{name}.init: x must be an array or a jax.ShapeDtypeStruct, got {type(x).__name__}"
-        )
-    if len(x.shape) != 1 or x.shape[0] == 0:
+        raise TypeError(f"{name}: {argument} must be an array, got {type(x).__name__}")
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(f"{name}: {argument} must be floating, got {x.dtype}. Embed or cast it")
+
+
+def input_struct(
+    name: str, x: Any, argument: str = "x", axes: tuple[str, ...] = ("D",)
+) -> jax.ShapeDtypeStruct:
+    """The shape and dtype of an example that `init` was given, checked to have these axes.
+
+    The dtype is the one that JAX will compute in: NumPy's float64 may mean float32.
+    """
+    check_floating(f"{name}.init", x, argument)
+    if len(x.shape) != len(axes) or x.shape[-1] == 0:
         raise ValueError(
-            f"{name}.init: x must be one step's input for one example, of shape [D] with D > 0, "
-            f"got shape {tuple(x.shape)}"
+            f"{name}.init: {argument} must be of one example, of shape [{', '.join(axes)}] with "
+            f"{axes[-1]} > 0, got shape {tuple(x.shape)}"
         )
-    check_floating(f"{name}.init", x)
-    return jax.ShapeDtypeStruct(x.shape, x.dtype)
+    return jax.ShapeDtypeStruct(x.shape, jax.dtypes.canonicalize_dtype(x.dtype))
 
 
-def check_params(name: str, params: Any, expected: type) -> None:
-    """Raises where `params` is not what `init` makes."""
+def check_params(name: str, params: Any, expected: type, **shapes: tuple[int, ...]) -> None:
+    """Raises where `params` is not what `init` makes, of these shapes where given."""
     if not isinstance(params, expected):
         raise TypeError(
             f"{name}: params must be the {expected.__name__} that init makes, got "
-            f"{type(params).__name__}. Call params = cell.init(key, x) first"
+            f"{type(params).__name__}. Call params = init(key, ...) first"
         )
+    for field, shape in shapes.items():
+        if jnp.shape(getattr(params, field)) != shape:
+            raise ValueError(
+                f"{name}: params.{field} must have shape {shape}, got "
+                f"{jnp.shape(getattr(params, field))}; were they made for another width?"
+            )
+
+
+def check_function(name: str, argument: str, value: Any) -> None:
+    """Raises where an argument that must be a function is, for example, its name."""
+    if not callable(value):
+        raise TypeError(f"{name}: {argument} must be a function, got {value!r}")
 
 
 def check_features(name: str, features: Any) -> int:
@@ -160,28 +188,70 @@ def check_features(name: str, features: Any) -> int:
     return features
 
 
+def check_length(length: Any, steps: int) -> jax.Array:
+    """`length` as an integer scalar, checked to lie in [0, steps] where its value is known.
+
+    Raises:
+      TypeError: not an integer. ValueError: not a scalar, or out of range.
+    """
+    if isinstance(length, bool) or not (isinstance(length, int) or hasattr(length, "dtype")):
+        raise TypeError(f"length: expected an integer, got {length!r}")
+    if not jnp.issubdtype(jnp.result_type(length), jnp.integer):
+        raise TypeError(f"length: expected an integer, got dtype {jnp.result_type(length)}")
+    if jnp.shape(length) != ():
+        raise ValueError(
+            f"length: expected one number for one sequence, got shape {jnp.shape(length)}. "
+            f"Use jax.vmap for the batch"
+        )
+    if not isinstance(length, jax.core.Tracer) and not 0 <= int(length) <= steps:
+        raise ValueError(f"length: expected a number from 0 to {steps}, got {length}")
+    return jnp.asarray(length)
+
+
+def check_state(name: str, state: PyTree, expected: PyTree, *, dtypes: bool = False) -> None:
+    """Raises where an argument `state` has not the structure, shapes or dtypes that it should."""
+    what, leaf, wanted, got = _difference(expected, state, dtypes)
+    if what:
+        error = ValueError if what == "shape" else TypeError
+        raise error(f"{name}: {leaf} must have the {what} {wanted}, got {got}")
+
+
 def check_same_state(name: str, before: PyTree, after: PyTree) -> None:
     """Raises where one step changed the structure, a shape or a dtype of the state.
 
     A state whose dtype drifts would be cast, or recompiled for, in silence.
     """
-    leaves, treedef = jax.tree_util.tree_flatten_with_path(before)
-    new_treedef = jax.tree.structure(after)
-    if treedef != new_treedef:
+    what, leaf, old, new = _difference(before, after, dtypes=True)
+    if what == "structure":
         raise TypeError(
-            f"{name}: step must return a state of the structure that it was given, {treedef}, "
-            f"got {new_treedef}"
+            f"{name}: step must return a state of the structure that it was given, {old}, got {new}"
         )
-    for (path, old), new in zip(leaves, jax.tree.leaves(after), strict=True):
+    if what == "shape":
+        raise ValueError(
+            f"{name}: step changed the shape of {leaf} from {old} to {new}; a state keeps its "
+            f"shape from step to step"
+        )
+    if what == "dtype":
+        raise TypeError(
+            f"{name}: step changed the dtype of {leaf} from {old} to {new}; cast the input, the "
+            f"params or the initial state so that all agree"
+        )
+
+
+def _shape(leaf: Any) -> tuple[int, ...]:
+    """Of an array, a `jax.ShapeDtypeStruct` or a Python number."""
+    return leaf.shape if hasattr(leaf, "shape") else jnp.shape(leaf)
+
+
+def _difference(expected: PyTree, got: PyTree, dtypes: bool) -> tuple[str, str, Any, Any]:
+    """Where two states differ first: what ("" for nothing), the leaf's path, and both sides."""
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(expected)
+    if treedef != jax.tree.structure(got):
+        return "structure", "state", treedef, jax.tree.structure(got)
+    for (path, a), b in zip(leaves, jax.tree.leaves(got), strict=True):
         leaf = f"state{jax.tree_util.keystr(path)}"
-        if jnp.shape(old) != jnp.shape(new):
-            raise ValueError(
-                f"{name}: step changed the shape of {leaf} from {jnp.shape(old)} to "
-                f"{jnp.shape(new)}; a state keeps its shape from step to step"
-            )
-        if jnp.result_type(old) != jnp.result_type(new):
-            raise TypeError(
-                f"{name}: step changed the dtype of {leaf} from {jnp.result_type(old)} to "
-                f"{jnp.result_type(new)}; cast the input, the params or the initial state so that "
-                f"all agree"
-            )
+        if _shape(a) != _shape(b):
+            return "shape", leaf, _shape(a), _shape(b)
+        if dtypes and jnp.result_type(a) != jnp.result_type(b):
+            return "dtype", leaf, jnp.result_type(a), jnp.result_type(b)
+    return "", "", None, None

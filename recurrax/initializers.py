@@ -12,6 +12,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from recurrax.core import check_function, split_key
+
 Initializer = Callable[..., jax.Array]
 
 orthogonal: Initializer = jax.nn.initializers.orthogonal()
@@ -20,23 +22,33 @@ lecun_normal: Initializer = jax.nn.initializers.lecun_normal()
 
 
 def per_gate(initializer: Initializer, gates: int) -> Initializer:
-    """Draws `gates` independent blocks of shape [rows, H] and lays them side by side, [rows, gates H].
+    """Draws `gates` independent blocks [rows, H] and lays them side by side, [rows, gates H].
 
     One orthogonal [H, 4H] matrix does not have orthogonal gates, and glorot's variance for it is
     that of a layer four times as wide: each gate is its own map and is drawn as such.
 
+    Args:
+      initializer: draws one block.
+      gates: how many; at least 1.
+
     Raises:
-      ValueError: the width does not divide by `gates`.
+      TypeError: `initializer` is no function. ValueError: no gates; a shape without axes, or a
+        width that does not divide by `gates`.
     """
+    check_function("per_gate", "initializer", initializer)
+    if gates < 1:
+        raise ValueError(f"per_gate: gates must be at least 1, got {gates}")
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+        if not shape or shape[-1] % gates:
+            raise ValueError(
+                f"per_gate: the last axis of shape must divide into {gates} gates, got {shape}"
+            )
         *rows, width = shape
-        if width % gates:
-            raise ValueError(f"per_gate: width {width} does not divide into {gates} gates")
         # QR has no half-precision kernel: draw in float32 at least, then round.
         wide = jnp.promote_types(dtype, jnp.float32)
         blocks = [
-            initializer(k, (*rows, width // gates), wide) for k in jax.random.split(key, gates)
+            initializer(k, (*rows, width // gates), wide) for k in split_key("per_gate", key, gates)
         ]
         return jnp.concatenate(blocks, axis=-1).astype(dtype)
 

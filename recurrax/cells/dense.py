@@ -8,7 +8,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.core import Cell, check_features, check_input, check_params, input_struct
+from recurrax.core import (
+    Cell,
+    check_features,
+    check_function,
+    check_input,
+    check_params,
+    check_state,
+    input_struct,
+)
 from recurrax.initializers import Initializer, lecun_normal, per_gate
 
 
@@ -36,10 +44,13 @@ def dense(
       w_init: draws W [D, F].
 
     Raises:
-      TypeError, ValueError: `features` is no positive int; x is not a floating vector of width D.
+      TypeError, ValueError: `features` is no positive int; `activation` no function; params of
+        another cell; x is not a floating vector of width D.
     """
     name = f"dense({features})"
     check_features(name, features)
+    check_function(name, "activation", activation)
+    check_function(name, "w_init", w_init)
 
     def init(key: jax.Array, x) -> DenseParams:
         x = input_struct(name, x)
@@ -49,11 +60,12 @@ def dense(
         )
 
     def initial_state(params: DenseParams) -> tuple[()]:
-        check_params(name, params, DenseParams)
+        check_params(name, params, DenseParams, b=(features,))
         return ()
 
     def step(params: DenseParams, state: tuple[()], x: jax.Array, key=None):
-        check_params(name, params, DenseParams)
+        check_params(name, params, DenseParams, b=(features,))
+        check_state(name, state, ())
         check_input(name, x, params.w.shape[0])
         return state, activation(x @ params.w + params.b)
 

@@ -8,7 +8,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.core import Cell, check_features, check_input, check_params, input_struct
+from recurrax.core import (
+    Cell,
+    check_features,
+    check_function,
+    check_input,
+    check_params,
+    check_state,
+    input_struct,
+    split_key,
+)
 from recurrax.initializers import Initializer, glorot_uniform, orthogonal, per_gate
 
 
@@ -41,7 +50,8 @@ def elman(
       w_h_init: draws W_h [H, H].
 
     Raises:
-      TypeError, ValueError: `features` is no positive int; x is not a floating vector of width D.
+      TypeError, ValueError: `features` is no positive int; `activation` no function; params or
+        state of another cell; x is not a floating vector of width D.
 
     >>> import jax, recurrax as rx
     >>> cell = rx.elman(3)
@@ -52,10 +62,13 @@ def elman(
     """
     name = f"elman({features})"
     check_features(name, features)
+    check_function(name, "activation", activation)
+    check_function(name, "w_x_init", w_x_init)
+    check_function(name, "w_h_init", w_h_init)
 
     def init(key: jax.Array, x) -> ElmanParams:
         x = input_struct(name, x)
-        key_x, key_h = jax.random.split(key)
+        key_x, key_h = split_key(name, key)
         return ElmanParams(
             w_x=per_gate(w_x_init, 1)(key_x, (x.shape[0], features), x.dtype),
             w_h=per_gate(w_h_init, 1)(key_h, (features, features), x.dtype),
@@ -63,11 +76,12 @@ def elman(
         )
 
     def initial_state(params: ElmanParams) -> jax.Array:
-        check_params(name, params, ElmanParams)
+        check_params(name, params, ElmanParams, b=(features,))
         return jnp.zeros_like(params.b)
 
     def step(params: ElmanParams, h: jax.Array, x: jax.Array, key=None):
-        check_params(name, params, ElmanParams)
+        check_params(name, params, ElmanParams, b=(features,))
+        check_state(name, h, params.b)
         check_input(name, x, params.w_x.shape[0])
         h = activation(x @ params.w_x + h @ params.w_h + params.b)
         return h, h

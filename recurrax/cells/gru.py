@@ -7,7 +7,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.core import Cell, check_features, check_input, check_params, input_struct
+from recurrax.core import (
+    Cell,
+    check_features,
+    check_function,
+    check_input,
+    check_params,
+    check_state,
+    input_struct,
+    split_key,
+)
 from recurrax.initializers import Initializer, glorot_uniform, orthogonal, per_gate
 
 
@@ -54,7 +63,8 @@ def gru(
       w_h_init: draws each gate's block of W_h.
 
     Raises:
-      TypeError, ValueError: `features` is no positive int; x is not a floating vector of width D.
+      TypeError, ValueError: `features` is no positive int; params or state of another cell, or
+        of the other form; x is not a floating vector of width D.
 
     >>> import jax, jax.numpy as jnp, recurrax as rx
     >>> cell = rx.gru(4, reset_after=False)
@@ -66,10 +76,12 @@ def gru(
     """
     name = f"gru({features})" if reset_after else f"gru({features}, reset_after=False)"
     check_features(name, features)
+    check_function(name, "w_x_init", w_x_init)
+    check_function(name, "w_h_init", w_h_init)
 
     def init(key: jax.Array, x) -> GRUParams:
         x = input_struct(name, x)
-        key_x, key_h = jax.random.split(key)
+        key_x, key_h = split_key(name, key)
         return GRUParams(
             w_x=per_gate(w_x_init, 3)(key_x, (x.shape[0], 3 * features), x.dtype),
             w_h=per_gate(w_h_init, 3)(key_h, (features, 3 * features), x.dtype),
@@ -77,12 +89,21 @@ def gru(
             b_hn=jnp.zeros(features, x.dtype) if reset_after else None,
         )
 
+    def check(params: GRUParams) -> None:
+        check_params(name, params, GRUParams, b=(3 * features,))
+        if (params.b_hn is not None) != reset_after:
+            raise ValueError(
+                f"{name}: params.b_hn must be {'an array' if reset_after else 'None'}, got "
+                f"{params.b_hn!r}; were the params made for the other form of the GRU?"
+            )
+
     def initial_state(params: GRUParams) -> jax.Array:
-        check_params(name, params, GRUParams)
+        check(params)
         return jnp.zeros(features, params.b.dtype)
 
     def step(params: GRUParams, h: jax.Array, x: jax.Array, key=None):
-        check_params(name, params, GRUParams)
+        check(params)
+        check_state(name, h, jax.ShapeDtypeStruct((features,), params.b.dtype))
         check_input(name, x, params.w_x.shape[0])
         x_r, x_z, x_n = jnp.split(x @ params.w_x + params.b, 3)
         if reset_after:

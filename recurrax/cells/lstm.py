@@ -7,7 +7,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.core import Cell, check_features, check_input, check_params, input_struct
+from recurrax.core import (
+    Cell,
+    check_features,
+    check_function,
+    check_input,
+    check_params,
+    check_state,
+    input_struct,
+    split_key,
+)
 from recurrax.initializers import Initializer, glorot_uniform, orthogonal, per_gate
 
 
@@ -33,7 +42,8 @@ def lstm(
     w_x_init: Initializer = glorot_uniform,
     w_h_init: Initializer = orthogonal,
 ) -> Cell:
-    """Long short-term memory with a forget gate (Hochreiter and Schmidhuber, 1997; Gers et al., 2000).
+    """Long short-term memory (Hochreiter and Schmidhuber, 1997) with a forget gate (Gers et al.,
+    2000).
 
         [i, f, g, o] = x_t W_x + h_{t-1} W_h + b
         c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g)
@@ -49,7 +59,8 @@ def lstm(
       w_h_init: draws each gate's block of W_h.
 
     Raises:
-      TypeError, ValueError: `features` is no positive int; x is not a floating vector of width D.
+      TypeError, ValueError: `features` is no positive int; params or state of another cell; x is
+        not a floating vector of width D.
 
     >>> import jax, jax.numpy as jnp, recurrax as rx
     >>> cell = rx.lstm(4)
@@ -61,10 +72,12 @@ def lstm(
     """
     name = f"lstm({features})"
     check_features(name, features)
+    check_function(name, "w_x_init", w_x_init)
+    check_function(name, "w_h_init", w_h_init)
 
     def init(key: jax.Array, x) -> LSTMParams:
         x = input_struct(name, x)
-        key_x, key_h = jax.random.split(key)
+        key_x, key_h = split_key(name, key)
         return LSTMParams(
             w_x=per_gate(w_x_init, 4)(key_x, (x.shape[0], 4 * features), x.dtype),
             w_h=per_gate(w_h_init, 4)(key_h, (features, 4 * features), x.dtype),
@@ -72,12 +85,14 @@ def lstm(
         )
 
     def initial_state(params: LSTMParams) -> LSTMState:
-        check_params(name, params, LSTMParams)
+        check_params(name, params, LSTMParams, b=(4 * features,))
         zeros = jnp.zeros(features, params.b.dtype)
         return LSTMState(zeros, zeros)
 
     def step(params: LSTMParams, state: LSTMState, x: jax.Array, key=None):
-        check_params(name, params, LSTMParams)
+        check_params(name, params, LSTMParams, b=(4 * features,))
+        vector = jax.ShapeDtypeStruct((features,), params.b.dtype)
+        check_state(name, state, LSTMState(vector, vector))
         check_input(name, x, params.w_x.shape[0])
         i, f, g, o = jnp.split(x @ params.w_x + state.h @ params.w_h + params.b, 4)
         c = jax.nn.sigmoid(f) * state.c + jax.nn.sigmoid(i) * jnp.tanh(g)

@@ -2,29 +2,59 @@
 
 from __future__ import annotations
 
+import numbers
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from recurrax.core import SequenceModel
+from recurrax.core import SequenceModel, check_floating
+from recurrax.scan.unroll import mask_padding
 
 
-def drop(key: jax.Array | None, x: jax.Array, rate: float, shape: tuple[int, ...] | None = None):
+def drop(
+    key: jax.Array | None, x: jax.Array, rate: float, shape: tuple[int, ...] | None = None
+) -> jax.Array:
     """Zeroes elements of `x` with probability `rate` and scales the others by 1 / (1 - rate).
 
     Args:
       key: consumed; None returns `x` as it is.
-      x: any array.
+      x: any array of floats.
       rate: in [0, 1).
       shape: of the mask, where it is to be broadcast over `x`; that of `x` by default.
+
+    Raises:
+      TypeError: `x` is no array of floats, `key` no key. ValueError: `rate` outside [0, 1); a
+        `shape` that does not broadcast to that of `x`.
     """
+    _check_rate("drop", rate)
+    check_floating("drop", x)
+    shape = x.shape if shape is None else tuple(shape)
+    # From the right, each axis of the mask must be 1 or that of x: a longer mask would widen x.
+    if len(shape) > x.ndim or any(
+        a not in (1, b) for a, b in zip(shape[::-1], x.shape[::-1], strict=False)
+    ):
+        raise ValueError(f"drop: shape {shape} does not broadcast to the shape of x, {x.shape}")
     if key is None or rate == 0:
         return x
-    keep = jax.random.bernoulli(key, 1 - rate, x.shape if shape is None else shape)
+    try:
+        keep = jax.random.bernoulli(key, 1 - rate, shape)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"drop: key must be one jax.random.key, got {key!r}") from error
     return jnp.where(keep, x / (1 - rate), jnp.zeros_like(x))
+
+
+def _check_rate(name: str, rate: Any) -> None:
+    if isinstance(rate, bool) or not isinstance(rate, numbers.Real):
+        raise TypeError(f"{name}: rate must be a number in [0, 1), got {rate!r}")
+    if not 0 <= rate < 1:
+        raise ValueError(f"{name}: rate must lie in [0, 1), got {rate}")
 
 
 def dropout(rate: float, *, variational: bool = False) -> SequenceModel:
     """Dropout (Srivastava et al., 2014), as a layer for `serial`; the identity without a key.
+
+    With a `length`, what lies past it is zero, as everywhere.
 
     Args:
       rate: the probability that an element is dropped, in [0, 1). Those kept are scaled by
@@ -32,17 +62,16 @@ def dropout(rate: float, *, variational: bool = False) -> SequenceModel:
       variational: one mask for all time steps (Gal and Ghahramani, 2016) instead of one a step.
 
     Raises:
-      ValueError: `rate` outside [0, 1).
+      TypeError: `rate` is no number. ValueError: `rate` outside [0, 1).
     """
-    if not 0 <= rate < 1:
-        raise ValueError(f"dropout: rate must lie in [0, 1), got {rate}")
+    _check_rate("dropout", rate)
     name = f"dropout({rate}, variational=True)" if variational else f"dropout({rate})"
 
-    def init(key, xs) -> tuple[()]:
+    def init(key: jax.Array, xs) -> tuple[()]:
         return ()
 
     def apply(params, xs, *, state=None, length=None, resets=None, key=None):
-        shape = (1, *xs.shape[1:]) if variational else None
-        return (), drop(key, xs, rate, shape)
+        _, xs = mask_padding(xs, length)
+        return (), drop(key, xs, rate, (1, *xs.shape[1:]) if variational else None)
 
     return SequenceModel(init, apply, name)

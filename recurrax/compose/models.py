@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.core import Cell, PyTree, SequenceModel, as_cell
-from recurrax.scan import unroll
+from recurrax.core import Cell, PyTree, SequenceModel, as_cell, split_key
+from recurrax.scan.unroll import mask_padding, unroll
 
 
 def as_model(layer: Any) -> SequenceModel:
@@ -34,23 +34,28 @@ def _first_step(xs: PyTree) -> PyTree:
     """The shapes of one step of `xs`."""
 
     def first(leaf):
-        if not leaf.shape:
-            raise ValueError("xs: expected a leading time axis [T, ...], got a scalar")
+        if not getattr(leaf, "shape", ()):
+            raise ValueError(f"xs: expected arrays with a leading time axis [T, ...], got {leaf!r}")
         return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
 
     return jax.tree.map(first, xs)
 
 
-def _keys(key: jax.Array | None, count: int) -> list[jax.Array | None]:
-    return [None] * count if key is None else list(jax.random.split(key, count))
+def _keys(name: str, key: jax.Array | None, count: int) -> list[jax.Array | None]:
+    return [None] * count if key is None else list(split_key(name, key, count))
 
 
-def _states(name: str, state: PyTree, count: int) -> PyTree:
-    if state is None:
-        return [None] * count
-    if not isinstance(state, tuple) or len(state) != count:
-        raise TypeError(f"{name}: state must be a tuple of {count}, one a layer, got {state!r}")
-    return state
+def _entries(name: str, argument: str, value: Any, count: int) -> tuple[Any, ...]:
+    """`value`, checked to be a tuple with one entry for each of `count` layers."""
+    if not isinstance(value, tuple) or len(value) != count:
+        got = f"one of {len(value)}" if isinstance(value, tuple) else type(value).__name__
+        raise TypeError(f"{name}: {argument} must be a tuple of {count}, one a layer, got {got}")
+    return value
+
+
+def _states(name: str, state: Any, count: int) -> tuple[Any, ...]:
+    """The layers' states; of None, None for each."""
+    return (None,) * count if state is None else _entries(name, "state", state, count)
 
 
 def serial(*layers: Any) -> SequenceModel:
@@ -64,7 +69,8 @@ def serial(*layers: Any) -> SequenceModel:
       *layers: bottom first; at least one.
 
     Raises:
-      TypeError: an argument is neither a cell nor a sequence model. ValueError: no layers.
+      TypeError: an argument is neither a cell nor a sequence model; params or state are no tuple
+        with one entry a layer. ValueError: no layers.
 
     >>> import jax, jax.numpy as jnp, recurrax as rx
     >>> model = rx.serial(rx.lstm(8), rx.dropout(0.1), rx.gru(4))
@@ -82,7 +88,7 @@ def serial(*layers: Any) -> SequenceModel:
 
     def init(key: jax.Array, xs: PyTree) -> tuple[PyTree, ...]:
         params = []
-        for model, layer_key in zip(models, jax.random.split(key, len(models)), strict=True):
+        for model, layer_key in zip(models, split_key(name, key, len(models)), strict=True):
             params.append(model.init(layer_key, xs))
             xs = jax.eval_shape(lambda p, xs, m=model: m.apply(p, xs)[1], params[-1], xs)
         return tuple(params)
@@ -91,9 +97,9 @@ def serial(*layers: Any) -> SequenceModel:
         states = []
         for model, p, s, k in zip(
             models,
-            _states(name, params, len(models)),
+            _entries(name, "params", params, len(models)),
             _states(name, state, len(models)),
-            _keys(key, len(models)),
+            _keys(name, key, len(models)),
             strict=True,
         ):
             s, xs = model.apply(p, xs, state=s, length=length, resets=resets, key=k)
@@ -107,7 +113,8 @@ def stack(*cells: Any) -> Cell:
     """Cells one above the other as one `Cell`, for step-by-step use; params as in `serial`.
 
     Raises:
-      TypeError: an argument is not a cell. ValueError: no cells.
+      TypeError: an argument is not a cell; params or state are no tuple with one entry a cell.
+      ValueError: no cells.
     """
     if not cells:
         raise ValueError("stack: expected at least one cell, got none")
@@ -116,7 +123,7 @@ def stack(*cells: Any) -> Cell:
 
     def init(key: jax.Array, x: PyTree) -> tuple[PyTree, ...]:
         params = []
-        for cell, layer_key in zip(layers, jax.random.split(key, len(layers)), strict=True):
+        for cell, layer_key in zip(layers, split_key(name, key, len(layers)), strict=True):
             params.append(cell.init(layer_key, x))
             x = jax.eval_shape(
                 lambda p, x, c=cell: c.step(p, c.initial_state(p), x)[1], params[-1], x
@@ -124,12 +131,14 @@ def stack(*cells: Any) -> Cell:
         return tuple(params)
 
     def initial_state(params):
-        params = _states(name, params, len(layers))
+        params = _entries(name, "params", params, len(layers))
         return tuple(cell.initial_state(p) for cell, p in zip(layers, params, strict=True))
 
     def step(params, state, x, key=None):
+        params = _entries(name, "params", params, len(layers))
+        state = _entries(name, "state", state, len(layers))
         states = []
-        for cell, p, s, k in zip(layers, params, state, _keys(key, len(layers)), strict=True):
+        for cell, p, s, k in zip(layers, params, state, _keys(name, key, len(layers)), strict=True):
             s, x = cell.step(p, s, x, k)
             states.append(s)
         return tuple(states), x
@@ -164,22 +173,25 @@ def bidirectional(forward: Any, backward: Any, *, merge: str = "concat") -> Sequ
       merge: "concat" on the last axis, "sum" or "mean".
 
     Raises:
-      TypeError: an argument is not a cell. ValueError: unknown `merge`.
+      TypeError: an argument is not a cell; params or state are no pair. ValueError: unknown
+        `merge`; "sum" or "mean" of outputs of unequal shapes.
     """
     forward, backward = as_cell(forward), as_cell(backward)
     if merge not in _MERGES:
         raise ValueError(f"bidirectional: merge must be one of {list(_MERGES)}, got {merge!r}")
-    name = f"bidirectional({forward}, {backward})"
+    name = f"bidirectional({forward}, {backward}, merge={merge!r})"
+    if merge == "concat":
+        name = f"bidirectional({forward}, {backward})"
 
     def init(key: jax.Array, xs: PyTree) -> Bidirectional:
-        key_f, key_b = jax.random.split(key)
+        key_f, key_b = split_key(name, key)
         x = _first_step(xs)
         return Bidirectional(forward.init(key_f, x), backward.init(key_b, x))
 
     def apply(params, xs, *, state=None, length=None, resets=None, key=None):
-        params = Bidirectional(*_states(name, params, 2))
+        params = Bidirectional(*_entries(name, "params", params, 2))
         state = Bidirectional(*_states(name, state, 2))
-        key_f, key_b = _keys(key, 2)
+        key_f, key_b = _keys(name, key, 2)
         common = {"length": length, "resets": resets}
         state_f, ys_f = unroll(
             forward, params.forward, xs, state=state.forward, key=key_f, **common
@@ -187,27 +199,38 @@ def bidirectional(forward: Any, backward: Any, *, merge: str = "concat") -> Sequ
         state_b, ys_b = unroll(
             backward, params.backward, xs, state=state.backward, key=key_b, reverse=True, **common
         )
+        if merge != "concat":
+            _check_same_shapes(name, "the forward output", ys_f, "the backward output", ys_b)
         return Bidirectional(state_f, state_b), jax.tree.map(_MERGES[merge], ys_f, ys_b)
 
     return SequenceModel(init, apply, name)
 
 
+def _check_same_shapes(name: str, one: str, xs: PyTree, other: str, ys: PyTree) -> None:
+    """Raises where two trees cannot be added leaf by leaf; broadcasting would do it in silence."""
+    shapes = [jax.tree.map(jnp.shape, tree) for tree in (xs, ys)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"{name}: {one} must have the shape of {other}, got {shapes[0]} and {shapes[1]}"
+        )
+
+
 def residual(layer: Any) -> SequenceModel:
-    """A skip around a layer: y = x + layer(x) (He et al., 2016; in recurrent stacks Wu et al., 2016).
+    """A skip around a layer: y = x + layer(x) (He et al., 2016; recurrent: Wu et al., 2016).
+
+    With a `length`, what lies past it is zero, as everywhere.
 
     Raises:
+      TypeError: `layer` is neither a cell nor a sequence model.
       ValueError: the layer's output has another shape than its input.
     """
     model = as_model(layer)
     name = f"residual({model})"
 
     def apply(params, xs, *, state=None, length=None, resets=None, key=None):
+        _, xs = mask_padding(xs, length)
         state, ys = model.apply(params, xs, state=state, length=length, resets=resets, key=key)
-        shapes = [jax.tree.map(jnp.shape, tree) for tree in (xs, ys)]
-        if shapes[0] != shapes[1]:
-            raise ValueError(
-                f"{name}: the input's shape {shapes[0]} must be the output's, {shapes[1]}"
-            )
+        _check_same_shapes(name, "the layer's input", xs, "its output", ys)
         return state, jax.tree.map(jnp.add, xs, ys)
 
     return SequenceModel(model.init, apply, name)

@@ -7,9 +7,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from recurrax.core import PyTree, as_cell, check_same_state
+from recurrax.core import (
+    PyTree,
+    as_cell,
+    check_length,
+    check_same_state,
+    check_state,
+    split_key,
+)
 from recurrax.scan.scan import scan
 
 
@@ -25,7 +31,7 @@ def unroll(
     key: jax.Array | None = None,
     checkpoint: Any = None,
 ) -> tuple[PyTree, PyTree]:
-    """Runs a cell over one sequence: s_t, y_t = step(params, s_{t-1}, x_t). Returns (s_T, y [T, ...]).
+    """Runs a cell over one sequence: s_t, y_t = step(params, s_{t-1}, x_t); gives (s_T, y [T, ..]).
 
     Batching is `jax.vmap`:
     `jax.vmap(functools.partial(rx.unroll, cell), in_axes=(None, 0))(params, xs)`.
@@ -55,21 +61,24 @@ def unroll(
         another shape; a state's shape drifts.
     """
     cell = as_cell(cell)
-    steps = _time_steps(xs)
+    steps = time_steps(xs)
     _check_params(cell, params)
     initial = cell.initial_state(params)
     if state is None:
         state = initial
     else:
-        check_same_state(f"{cell}, argument state", initial, state)
-    valid, xs = _mask_padding(xs, length, steps)
-    starts = _starts(resets, steps, reverse)
-    keys = None if key is None else jax.random.split(key, steps)
+        check_state(f"{cell}", state, initial, dtypes=True)
+    valid, xs = mask_padding(xs, length)
+    starts = _starts(resets, valid, steps, reverse)
+    keys = None if key is None else split_key(f"{cell}", key, steps)
 
     def body(carry, inputs):
         x, is_valid, is_start, step_key = inputs
         before = carry if is_start is None else _select(is_start, initial, carry)
-        after, y = cell.step(params, before, x, step_key)
+        result = cell.step(params, before, x, step_key)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise TypeError(f"{cell}: step must return (state, y), got {result!r}")
+        after, y = result
         check_same_state(str(cell), carry, after)
         if is_valid is not None:
             after = _select(is_valid, after, carry)
@@ -90,7 +99,7 @@ def _select(predicate: jax.Array, on_true: PyTree, on_false: PyTree) -> PyTree:
     return jax.tree.map(functools.partial(jnp.where, predicate), on_true, on_false)
 
 
-def _time_steps(xs: PyTree) -> int:
+def time_steps(xs: PyTree) -> int:
     """T, the common leading axis of every leaf of `xs`."""
     leaves = jax.tree_util.tree_leaves_with_path(xs)
     if not leaves:
@@ -112,33 +121,15 @@ def _check_params(cell: Any, params: PyTree) -> None:
         )
 
 
-def check_length(length: Any, steps: int) -> jax.Array:
-    """`length` as an integer scalar, checked to lie in [0, steps] where its value is known.
-
-    Raises:
-      TypeError: not an integer. ValueError: not a scalar, or out of range.
-    """
-    dtype = jnp.result_type(length)
-    if not jnp.issubdtype(dtype, jnp.integer):
-        raise TypeError(f"length: expected an integer, got dtype {dtype}")
-    if jnp.shape(length) != ():
-        raise ValueError(
-            f"length: expected one number for one sequence, got shape {jnp.shape(length)}. "
-            f"Use jax.vmap for the batch"
-        )
-    if not isinstance(length, jax.core.Tracer) and not 0 <= int(np.asarray(length)) <= steps:
-        raise ValueError(f"length: expected a number from 0 to T={steps}, got {length}")
-    return jnp.asarray(length)
-
-
-def _mask_padding(xs: PyTree, length: Any, steps: int) -> tuple[jax.Array | None, PyTree]:
-    """Which steps are valid, and `xs` with zeros elsewhere.
+def mask_padding(xs: PyTree, length: Any) -> tuple[jax.Array | None, PyTree]:
+    """Which steps are valid (None: all, as without a `length`), and `xs` with zeros elsewhere.
 
     The outputs are masked too, but a NaN or an infinity in the padding would still reach the
     weights' gradient as 0 * NaN.
     """
     if length is None:
         return None, xs
+    steps = time_steps(xs)
     valid = jnp.arange(steps) < check_length(length, steps)
 
     def clean(leaf: jax.Array) -> jax.Array:
@@ -150,15 +141,21 @@ def _mask_padding(xs: PyTree, length: Any, steps: int) -> tuple[jax.Array | None
     return valid, jax.tree.map(clean, xs)
 
 
-def _starts(resets: jax.Array | None, steps: int, reverse: bool) -> jax.Array | None:
+def _starts(
+    resets: jax.Array | None, valid: jax.Array | None, steps: int, reverse: bool
+) -> jax.Array | None:
     """Where the state must be fresh before a step, in the direction that the scan runs."""
     if resets is None:
         return None
-    if jnp.shape(resets) != (steps,):
-        raise ValueError(f"resets: expected shape [T={steps}], got {jnp.shape(resets)}")
-    if resets.dtype != jnp.bool_:
-        raise TypeError(f"resets: expected booleans, got {resets.dtype}")
+    if getattr(resets, "dtype", None) != jnp.bool_:
+        raise TypeError(
+            f"resets: expected an array of booleans, got {getattr(resets, 'dtype', resets)!r}"
+        )
+    if resets.shape != (steps,):
+        raise ValueError(f"resets: expected shape [T={steps}], got {resets.shape}")
     if not reverse:
         return resets
+    if valid is not None:  # what begins in the padding is no next sequence
+        resets = resets & valid
     # Backward, a sequence is entered at its last step: the one before the next sequence's first.
-    return jnp.append(resets[1:], False)
+    return jnp.append(resets, False)[1:]
