@@ -1,7 +1,72 @@
-"""Placeholder: the optimising engine replaces this."""
+"""`scan`: `jax.lax.scan` that finds by itself what need not be in the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import jax
 
+from recurrax.scan import _jax
+from recurrax.scan.fission import run_split, split
+from recurrax.scan.gradient import differentiable_scan
+from recurrax.scan.trace import call_of, evaluate, is_opaque, trace, without_constant_carry
 
-def scan(f, init, xs=None, length=None, reverse=False, unroll=1, *, fission=True, checkpoint=None):
-    return jax.lax.scan(f, init, xs, length, reverse, unroll)
+
+def scan(
+    f: Callable[[Any, Any], tuple[Any, Any]],
+    init: Any,
+    xs: Any = None,
+    length: int | None = None,
+    reverse: bool = False,
+    unroll: int | bool = 1,
+    *,
+    fission: bool = True,
+    checkpoint: None = None,
+) -> tuple[Any, Any]:
+    """`jax.lax.scan`, with less in the loop.
+
+    s_t, y_t = f(s_{t-1}, x_t) for t = 1..T; returns `(s_T, y)`. Arguments, result and errors are
+    those of `jax.lax.scan`; the values agree up to the rounding of sums taken in another order.
+
+    What leaves the loop, forward:
+      - work on what `f` closes over alone is done once;
+      - work on x_t alone is done for all steps before the loop, x_t W as one product X W;
+      - work on the state that only leads to y_t is done for all steps after the loop, where it
+        includes more than cheap elementwise operations and does not start from much more than it
+        results in;
+      - `concatenate([x, h]) @ W` is split into x W_x + h W_h, and sums are regrouped.
+
+    In the derivative, the gradient of a matrix that multiplies the state is one contraction over
+    all steps after the backward loop, and no product and no transcendental is computed twice.
+
+    What cannot be split stays in the loop. A step with side effects is left to `jax.lax.scan`.
+
+    Args:
+      f: the step, `(carry, x) -> (carry, y)`.
+      init: s_0, a pytree.
+      xs: a pytree of arrays [T, ...], or None.
+      length: T, needed where `xs` has no leaves.
+      reverse: from the last step to the first.
+      unroll: how many steps one iteration of the compiled loop takes.
+      fission: False for `jax.lax.scan` as it is.
+    """
+    if checkpoint is not None:
+        raise NotImplementedError(f"checkpoint={checkpoint!r}")
+    if not fission:
+        return jax.lax.scan(f, init, xs, length, reverse, unroll)
+    return evaluate(trace(f, init, xs, length, reverse, unroll), _run)
+
+
+def _run(equation: Any, values: list[Any]) -> list[Any]:
+    """A traced loop, split and run."""
+    if is_opaque(equation):
+        return _jax.bind(equation, values)
+    whole = call_of(equation, values)
+    call = without_constant_carry(whole)
+    carry, ys = run_split(
+        split(call.step), call.invariants, call.init, call.xs, call.loop, differentiable_scan
+    )
+    final = dict(zip(whole.step.carry, whole.init, strict=True))
+    final.update(zip(call.step.carry, carry, strict=True))
+    return [*(final[v] for v in whole.step.carry), *ys]

@@ -1,0 +1,217 @@
+"""Fission: a loop becomes work done once, work for all steps at once, a smaller loop, and the rest.
+
+Every value of a step is invariant, or depends on the step's inputs alone, or on the carry
+(`kinds`). The first are computed once, the second for all T steps before the loop, and of the
+third those that lead to outputs only after the loop, all T at once. A product over all steps is one
+product of T rows.
+
+What the loop then reads and writes is a choice, made by `cut`: cheap work stays in the loop where
+its inputs are smaller than its results, and work leaves at the end of the loop where it includes a
+product or another expensive operation, and what it starts from is not much larger than its results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from recurrax.scan.cut import minimum_cut
+from recurrax.scan.graph import Atom, Equation, Value, needed, read, run, used
+from recurrax.scan.kinds import (
+    Kind,
+    classify,
+    is_cheap,
+    is_expanding,
+    is_pinned,
+    is_product,
+    kind_of,
+    with_kind,
+)
+from recurrax.scan.rewrite import regroup_sums, split_products
+
+# A product leaves the loop although up to so many times more bytes are then stored between: T rows
+# at once run several times faster than row by row.
+_PRODUCT_WORTH = 4
+
+
+class Step(NamedTuple):
+    """One step of a loop: (invariants, carry, xs) -> (carry, ys)."""
+
+    equations: list[Equation]
+    invariants: tuple[Value, ...]
+    carry: tuple[Value, ...]
+    xs: tuple[Value, ...]
+    carry_out: tuple[Atom, ...]
+    ys: tuple[Atom, ...]
+
+
+class Split(NamedTuple):
+    """The pieces of a step."""
+
+    once: list[Equation]  # invariant
+    before: list[Equation]  # over all steps, from xs
+    loop: Step  # what must be sequential
+    after: list[Equation]  # over all steps, from what the loop gave
+    step: Step  # the whole
+
+
+class Loop(NamedTuple):
+    """How a loop runs."""
+
+    length: int
+    reverse: bool
+    unroll: int | bool
+
+
+def split(step: Step) -> Split:
+    """Finds the pieces."""
+    outputs = (*step.carry_out, *step.ys)
+    equations = needed(step.equations, outputs)
+    kinds = classify(equations, step.invariants, step.carry, step.xs)
+    equations = split_products(equations, kinds)
+    equations = needed(equations, outputs)
+    kinds = classify(equations, step.invariants, step.carry, step.xs)
+    equations = regroup_sums(equations, kinds, outputs)
+    kinds = classify(equations, step.invariants, step.carry, step.xs)
+
+    late_ys = [y for y in dict.fromkeys(step.ys) if isinstance(y, Value)]
+    late_ys = [y for y in late_ys if kinds[y] == Kind.STATE]
+    stacked, after = _after(equations, kinds, step.carry_out, late_ys)
+
+    by_state = with_kind(equations, kinds, Kind.STATE)
+    loop_out = (*step.carry_out, *stacked)
+    core = needed(by_state, loop_out)
+    entering = [v for v in used(core, step.carry_out) if kinds[v] == Kind.INPUT]
+    by_input = with_kind(equations, kinds, Kind.INPUT)
+    loop_xs = minimum_cut(
+        by_input,
+        entering,
+        free=lambda v: kinds[v] == Kind.INVARIANT,
+        repeatable=is_cheap,
+        cost=lambda v: v.bytes * (1 if v in step.xs else 2),
+    )
+    core = [*needed(by_input, entering, loop_xs), *core]
+    by_none = with_kind(equations, kinds, Kind.INVARIANT)
+    fixed = [v for v in used(core, loop_out) if kinds[v] == Kind.INVARIANT]
+    made_inside = needed([e for e in by_none if is_expanding(e)], fixed)
+    core = [*made_inside, *core]
+    fixed = [v for v in used(core, loop_out) if kinds[v] == Kind.INVARIANT]
+
+    early_ys = [y for y in step.ys if kind_of(kinds, y) == Kind.INPUT]
+    before = needed(by_input, [*loop_xs, *early_ys, *used(after, step.ys)])
+    unchanging = [y for y in step.ys if kind_of(kinds, y) == Kind.INVARIANT]
+    once = needed(by_none, [*fixed, *used([*before, *after]), *unchanging])
+    loop = Step(core, tuple(fixed), step.carry, tuple(loop_xs), step.carry_out, tuple(stacked))
+    return Split(once, before, loop, after, step)
+
+
+def _after(
+    equations: list[Equation], kinds: dict[Value, Kind], carry_out, ys: list[Value]
+) -> tuple[list[Value], list[Equation]]:
+    """The values that the loop gives for every step, and what is computed from them after it."""
+    by_state = with_kind(equations, kinds, Kind.STATE)
+    in_loop = {id(e) for e in needed(by_state, carry_out)}
+    movable = {id(e) for e in by_state if id(e) not in in_loop and not is_pinned(e)}
+    behind_product: set[Value] = set()
+    for e in by_state:
+        if id(e) in movable and (is_product(e) or behind_product.intersection(e.values)):
+            behind_product.update(e.outputs)
+
+    def cost(value: Value) -> int:
+        written = value.bytes * (1 if value in ys else 2)
+        return written * (_PRODUCT_WORTH if value in behind_product else 1)
+
+    stacked = minimum_cut(
+        by_state,
+        ys,
+        free=lambda v: kinds[v] != Kind.STATE,
+        repeatable=lambda e: id(e) in movable,
+        cost=cost,
+    )
+    after = needed(by_state, ys, stacked)
+    if all(is_cheap(e) for e in after):  # in the loop it costs no pass over memory
+        return ys, []
+    return stacked, after
+
+
+def run_split(
+    pieces: Split,
+    invariants: Sequence[Any],
+    init: Sequence[Any],
+    xs: Sequence[Any],
+    loop: Loop,
+    run_loop: Callable[..., tuple[list[Any], list[Any]]],
+    wrap: Callable[[Callable], Callable] = lambda f: f,
+) -> tuple[list[Any], list[Any]]:
+    """Runs the pieces: `(carry, ys)` as a scan of the step gives them.
+
+    Args:
+      run_loop: `(step, loop, invariants, init, xs) -> (carry, ys)` for what is left of the loop.
+      wrap: applied to the functions that work on all steps.
+    """
+    step = pieces.step
+    fixed = dict(zip(step.invariants, invariants, strict=True))
+    made = [v for e in pieces.once for v in e.outputs]
+    fixed.update(zip(made, run(pieces.once, fixed, made), strict=True))
+    rows: dict[Any, Any] = dict(zip(step.xs, xs, strict=True))
+    inner = pieces.loop
+    _at_once(pieces.before, fixed, rows, [*inner.xs, *used(pieces.after, step.ys)], loop, wrap)
+    carry, stacks = run_loop(
+        inner, loop, [fixed[v] for v in inner.invariants], init, [rows[v] for v in inner.xs]
+    )
+    rows.update(zip(inner.ys, stacks, strict=True))
+    _at_once(pieces.after, fixed, rows, step.ys, loop, wrap)
+    ys = [_stack(fixed, rows, y, loop.length) for y in step.ys]
+    return carry, ys
+
+
+def _at_once(
+    equations: list[Equation],
+    fixed: dict[Value, Any],
+    rows: dict[Value, Any],
+    wanted: Sequence[Atom],
+    loop: Loop,
+    wrap: Callable[[Callable], Callable],
+) -> None:
+    """Runs the equations for all steps and adds what is wanted of them to `rows`."""
+    made = {v for e in equations for v in e.outputs}
+    outputs = [v for v in dict.fromkeys(wanted) if v in made]
+    if not outputs:
+        return
+    reads = used(equations)
+    shared, sliced = [v for v in reads if v in fixed], [v for v in reads if v in rows]
+
+    def one_step(shared_values, sliced_values):
+        env = dict(zip(shared, shared_values, strict=True))
+        env.update(zip(sliced, sliced_values, strict=True))
+        return run(equations, env, outputs)
+
+    results = wrap(jax.vmap(one_step, (None, 0), axis_size=loop.length))(
+        [fixed[v] for v in shared], [rows[v] for v in sliced]
+    )
+    rows.update(zip(outputs, results, strict=True))
+
+
+def _stack(fixed: dict[Value, Any], rows: dict[Value, Any], y: Atom, length: int) -> Any:
+    if isinstance(y, Value) and y in rows:
+        return rows[y]
+    value = jnp.asarray(read(fixed, y))
+    return jnp.broadcast_to(value, (length, *value.shape))
+
+
+def plain_scan(
+    step: Step, loop: Loop, invariants: Sequence[Any], init: Sequence[Any], xs: Sequence[Any]
+) -> tuple[list[Any], list[Any]]:
+    """The step under `jax.lax.scan`."""
+    fixed = dict(zip(step.invariants, invariants, strict=True))
+
+    def body(carry, x):
+        env = {**fixed, **dict(zip(step.carry, carry, strict=True))}
+        env.update(zip(step.xs, x, strict=True))
+        outputs = run(step.equations, env, (*step.carry_out, *step.ys))
+        return outputs[: len(carry)], outputs[len(carry) :]
+
+    return jax.lax.scan(body, list(init), list(xs), loop.length, loop.reverse, loop.unroll)
