@@ -17,6 +17,14 @@ TRACEBACK = "RECURRAX_TRACEBACK"
 class UserError(Exception):
     """Something that the user can put right; the message is the whole story."""
 
+    prefix, exit_code = "error", 2
+
+
+class Interrupted(UserError):
+    """The user stopped the program, and the message says how to go on."""
+
+    prefix, exit_code = "stopped", 130
+
 
 def warn(sentence: str) -> None:
     """Prints one line to stderr; for what is wrong and was got round."""
@@ -31,7 +39,7 @@ def one_line(text: object) -> str:
 def run_main(main: Callable[[], object]) -> NoReturn:
     """Runs `main` and exits: 0; 2 after a `UserError` or an `OSError`, told in one sentence.
 
-    Ctrl-C exits 130, and a reader that closed our pipe (`... translate | head`) ends us quietly.
+    Ctrl-C and `Interrupted` exit 130; a reader that closed our pipe (`... | head`) ends us quietly.
     With the environment variable RECURRAX_TRACEBACK=1 every exception shows its traceback.
     """
     if os.environ.get(TRACEBACK, "") not in ("", "0"):
@@ -41,19 +49,19 @@ def run_main(main: Callable[[], object]) -> NoReturn:
         main()
         sys.stdout.flush()  # here, so that a closed pipe is noticed while it can be handled
     except UserError as error:
-        _fail(one_line(error), 2)
+        _exit(error.prefix, one_line(error), error.exit_code)
     except BrokenPipeError:
         # Python flushes stdout once more on its way out; give it somewhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
         reason = error.strerror or one_line(error)
-        _fail(f"{error.filename}: {reason}" if error.filename else reason, 2)
+        _exit("error", f"{error.filename}: {reason}" if error.filename else reason, 2)
     except KeyboardInterrupt:
-        _fail("interrupted", 130)
+        _exit("stopped", "interrupted, nothing saved.", 130)
     sys.exit(0)
 
 
-def _fail(sentence: str, code: int) -> NoReturn:
-    print(f"error: {sentence}", file=sys.stderr, flush=True)
+def _exit(prefix: str, sentence: str, code: int) -> NoReturn:
+    print(f"{prefix}: {sentence}", file=sys.stderr, flush=True)
     sys.exit(code)
