@@ -64,8 +64,7 @@ def dense(
         return ()
 
     def step(params: DenseParams, state: tuple[()], x: jax.Array, key=None):
-        check_params(name, params, DenseParams, b=(features,))
-        check_state(name, state, ())
+        check_state(name, state, initial_state(params))
         check_input(name, x, params.w.shape[0])
         return state, activation(x @ params.w + params.b)
 

@@ -80,8 +80,7 @@ def elman(
         return jnp.zeros_like(params.b)
 
     def step(params: ElmanParams, h: jax.Array, x: jax.Array, key=None):
-        check_params(name, params, ElmanParams, b=(features,))
-        check_state(name, h, params.b)
+        check_state(name, h, jax.eval_shape(initial_state, params))
         check_input(name, x, params.w_x.shape[0])
         h = activation(x @ params.w_x + h @ params.w_h + params.b)
         return h, h

@@ -89,24 +89,20 @@ def gru(
             b_hn=jnp.zeros(features, x.dtype) if reset_after else None,
         )
 
-    def check(params: GRUParams) -> None:
+    def initial_state(params: GRUParams) -> jax.Array:
         check_params(name, params, GRUParams, b=(3 * features,))
         if (params.b_hn is not None) != reset_after:
             raise ValueError(
                 f"{name}: params.b_hn must be {'an array' if reset_after else 'None'}, got "
                 f"{params.b_hn!r}; were the params made for the other form of the GRU?"
             )
-
-    def initial_state(params: GRUParams) -> jax.Array:
-        check(params)
         return jnp.zeros(features, params.b.dtype)
 
     def step(params: GRUParams, h: jax.Array, x: jax.Array, key=None):
-        check(params)
-        check_state(name, h, jax.ShapeDtypeStruct((features,), params.b.dtype))
+        check_state(name, h, jax.eval_shape(initial_state, params))
         check_input(name, x, params.w_x.shape[0])
         x_r, x_z, x_n = jnp.split(x @ params.w_x + params.b, 3)
-        if reset_after:
+        if params.b_hn is not None:
             h_r, h_z, h_n = jnp.split(h @ params.w_h, 3)
             r = jax.nn.sigmoid(x_r + h_r)
             z = jax.nn.sigmoid(x_z + h_z)

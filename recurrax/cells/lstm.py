@@ -90,9 +90,7 @@ def lstm(
         return LSTMState(zeros, zeros)
 
     def step(params: LSTMParams, state: LSTMState, x: jax.Array, key=None):
-        check_params(name, params, LSTMParams, b=(4 * features,))
-        vector = jax.ShapeDtypeStruct((features,), params.b.dtype)
-        check_state(name, state, LSTMState(vector, vector))
+        check_state(name, state, jax.eval_shape(initial_state, params))
         check_input(name, x, params.w_x.shape[0])
         i, f, g, o = jnp.split(x @ params.w_x + state.h @ params.w_h + params.b, 4)
         c = jax.nn.sigmoid(f) * state.c + jax.nn.sigmoid(i) * jnp.tanh(g)

@@ -47,7 +47,7 @@ def drop(
 def _check_rate(name: str, rate: Any) -> None:
     if isinstance(rate, bool) or not isinstance(rate, numbers.Real):
         raise TypeError(f"{name}: rate must be a number in [0, 1), got {rate!r}")
-    if not 0 <= rate < 1:
+    if not 0 <= float(rate) < 1:
         raise ValueError(f"{name}: rate must lie in [0, 1), got {rate}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -192,12 +193,10 @@ def bidirectional(forward: Any, backward: Any, *, merge: str = "concat") -> Sequ
         params = Bidirectional(*_entries(name, "params", params, 2))
         state = Bidirectional(*_states(name, state, 2))
         key_f, key_b = _keys(name, key, 2)
-        common = {"length": length, "resets": resets}
-        state_f, ys_f = unroll(
-            forward, params.forward, xs, state=state.forward, key=key_f, **common
-        )
-        state_b, ys_b = unroll(
-            backward, params.backward, xs, state=state.backward, key=key_b, reverse=True, **common
+        run = functools.partial(unroll, xs=xs, length=length, resets=resets)
+        state_f, ys_f = run(forward, params.forward, state=state.forward, key=key_f)
+        state_b, ys_b = run(
+            backward, params.backward, state=state.backward, key=key_b, reverse=True
         )
         if merge != "concat":
             _check_same_shapes(name, "the forward output", ys_f, "the backward output", ys_b)
