@@ -15,7 +15,7 @@ import optax
 import pytest
 
 from experiments.common.checkpoints import Checkpoints
-from experiments.common.errors import UserError
+from experiments.common.errors import UserError, run_main
 
 
 class Params(NamedTuple):
@@ -175,57 +175,57 @@ def test_wrong_arguments_teach(tmp_path):
     assert Checkpoints(tmp_path).steps() == []
 
 
-_TROUBLE = """
-import resource, signal, sys, numpy as np
+def test_full_disk_is_one_sentence_and_costs_no_earlier_checkpoint(tmp_path, capfd):
+    resource = pytest.importorskip("resource")
+    checkpoints = Checkpoints(tmp_path)
+    small, large = ({"x": np.random.default_rng(0).normal(size=n)} for n in (10, 400_000))
+    checkpoints.save(1, small)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))  # no file above 1 MB
+    try:
+        with pytest.raises(SystemExit):
+            run_main(lambda: checkpoints.save(2, large))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said = capfd.readouterr().err
+    assert said.startswith(f"error: cannot save the checkpoint of step 2 in {tmp_path}: "), said
+    assert said.endswith("file too large; earlier checkpoints are untouched.\n"), said
+    assert said.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["00000001"]
+    saved = checkpoints.restore_latest(small)
+    assert saved is not None
+    _assert_same(saved.state, small)
+    checkpoints.save(2, large)  # there is room again
+    assert checkpoints.steps() == [1, 2]
+
+
+_SAVE_FOREVER = """
+import sys, numpy as np
 from experiments.common.checkpoints import Checkpoints
-from experiments.common.errors import run_main
 checkpoints = Checkpoints(sys.argv[1])
-size = 3_000_000
 checkpoints.save(1, {"x": np.arange(10.0)})
 print("saved", flush=True)
-def full():  # a file of more than 4 MB cannot be written, as on a disk that is full
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 22, 1 << 22))
-    checkpoints.save(2, {"x": np.random.default_rng(0).normal(size=size)})
-def killed():
-    for step in range(2, 10_000):
-        checkpoints.save(step, {"x": np.random.default_rng(0).normal(size=size)})
-run_main(locals()[sys.argv[2]])
+for step in range(2, 10_000):
+    checkpoints.save(step, {"x": np.random.default_rng(0).normal(size=3_000_000)})
 """
 
 
-def _start(folder, what):
-    return subprocess.Popen(
-        [sys.executable, "-c", _TROUBLE, str(folder), what],
+def test_killed_while_saving_leaves_the_earlier_checkpoint(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SAVE_FOREVER, str(tmp_path)],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "JAX_PLATFORMS": "cpu"},
     )
-
-
-def test_full_disk_is_one_sentence_and_costs_no_earlier_checkpoint(tmp_path):
-    process = _start(tmp_path, "full")
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 2, said
-    assert said.count("\n") == 1, said
-    assert said.startswith("error: cannot save the checkpoint of step 2"), said
-    assert "file too large; earlier checkpoints are untouched" in said
-    assert [path.name for path in tmp_path.iterdir()] == ["00000001"]
-    saved = Checkpoints(tmp_path).restore_latest({"x": np.zeros(10)})
-    assert saved is not None
-    np.testing.assert_array_equal(saved.state["x"], np.arange(10.0))
-
-
-def test_killed_while_saving_leaves_the_earlier_checkpoint(tmp_path):
-    process = _start(tmp_path, "killed")
     assert process.stdout is not None
     process.stdout.readline()
     deadline = time.monotonic() + 30
     while not list(tmp_path.glob(".saving-*/leaves*")) and time.monotonic() < deadline:
+        assert process.poll() is None
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    process.stdout.close()
     checkpoints = Checkpoints(tmp_path)
     step = checkpoints.steps()[-1]
     template = {"x": np.zeros(10 if step == 1 else 3_000_000)}
