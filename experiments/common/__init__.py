@@ -3,7 +3,8 @@
 errors        one clear sentence instead of a traceback
 devices       all cores, a mesh of devices, batches split over it
 files         small files that are written whole or not at all
-checkpoints   exact training state on disk: latest, best, averaged (leaves, checkpoint_files: its parts)
+checkpoints   exact training state on disk: latest, best, averaged;
+              leaves and checkpoint_files are its parts
 metrics       learning curves as JSON lines and for TensorBoard
 progress      tokens/s, loss and time left, on stderr
 interrupts    Ctrl-C and SIGTERM: finish the step, save, say how to go on

@@ -123,13 +123,16 @@ class Checkpoints:
         info["leaves"] = {name: signature(leaf) for name, leaf in leaves.items()}
         arrays = {name: to_numpy(leaf) for name, leaf in leaves.items()}
         part, final = self.directory / f"{_SAVING}{step}", self._path(step)
+        old = self.directory / f"{_SAVING}{step}-old"
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             for leftover in self.directory.glob(f"{_SAVING}*"):  # of a process that was killed
                 shutil.rmtree(leftover, ignore_errors=True)
             write_checkpoint(part, arrays, info)
-            shutil.rmtree(final, ignore_errors=True)
+            if final.exists():  # out of the way in one stroke, then removed at leisure
+                os.rename(final, old)
             os.rename(part, final)
+            shutil.rmtree(old, ignore_errors=True)
         except Exception as error:
             shutil.rmtree(part, ignore_errors=True)
             raise UserError(
