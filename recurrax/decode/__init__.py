@@ -1,7 +1,6 @@
 """Decoding: from a step function to token sequences."""
 
-from recurrax.decode.beam import beam_search
-from recurrax.decode.greedy import greedy
+from recurrax.decode.beam import beam_search, greedy
 from recurrax.decode.penalties import average, gnmt, word_reward
 from recurrax.decode.records import BeamResult, ScoreResult, StepOutput, StopReason
 from recurrax.decode.score import score

@@ -53,7 +53,7 @@ def scalar(
     return array.astype(jnp.int32)
 
 
-def number(function: str, name: str, value: Any) -> Any:
+def number(function: str, name: str, value: Any, *, above: float = -np.inf) -> Any:
     """A traced real scalar that is not NaN, as far as that is known."""
     try:
         array = jnp.asarray(value)
@@ -61,18 +61,21 @@ def number(function: str, name: str, value: Any) -> Any:
         raise TypeError(f"{function}: {name} must be a number, got {value!r}") from None
     if array.ndim != 0:
         raise ValueError(f"{function}: {name} must be one number, got shape {array.shape}")
-    if not isinstance(array, Tracer) and np.isnan(float(array)):
-        raise ValueError(f"{function}: {name} must not be NaN")
+    if not isinstance(array, Tracer):
+        if np.isnan(float(array)):
+            raise ValueError(f"{function}: {name} must not be NaN")
+        if float(array) <= above:
+            raise ValueError(f"{function}: {name} must be above {above}, got {value}")
     return value
 
 
-def split_output(output: Any) -> tuple[Any, Any]:
+def split_output(output: Any, function: str = "decode") -> tuple[Any, Any]:
     """`(logits, attention)` of what a step returned beside the state."""
     if isinstance(output, tuple):
         if len(output) != 2:
             raise TypeError(
-                "step must return (state, logits) or (state, (logits, attention)), but its second "
-                f"part is a tuple of {len(output)}"
+                f"{function}: step must return (state, logits) or (state, (logits, attention)), "
+                f"but its second part is a tuple of {len(output)}"
             )
         return output
     return output, None
@@ -94,7 +97,7 @@ def checked_step(function: str, step: Step, state: Any) -> tuple[Any, Any, int, 
             f"{type(returned).__name__}"
         )
     check_same_state(function, state, returned[0])
-    logits, attention = split_output(returned[1])
+    logits, attention = split_output(returned[1], function)
     if not (hasattr(logits, "shape") and hasattr(logits, "dtype")):
         raise TypeError(f"{function}: step must return logits [V], got {type(logits).__name__}")
     if len(logits.shape) != 1 or logits.shape[0] < 1:

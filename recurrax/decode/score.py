@@ -16,7 +16,7 @@ from recurrax.decode.records import ScoreResult
 def score(
     step: checks.Step,
     state: Any,
-    tokens: jax.Array,
+    tokens: jax.typing.ArrayLike,
     length: int | jax.Array | None = None,
     *,
     bos: int | jax.Array,
