@@ -137,8 +137,10 @@ def clipped(
         return gradients
 
     def init(params: Any) -> ClippingState:
-        zero, none = jnp.zeros_like(_norm(jax.tree.leaves(params))), jnp.zeros((), jnp.int32)
-        return ClippingState(ClippingReport(zero, zero, none, none), optimizer.init(params))
+        dtype = _norm(jax.tree.leaves(params)).dtype
+        # Four arrays, not two used twice: a buffer cannot be donated twice.
+        report = ClippingReport(*(jnp.zeros((), d) for d in (dtype, dtype, jnp.int32, jnp.int32)))
+        return ClippingState(report, optimizer.init(params))
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
         if adaptive is not None and params is None:

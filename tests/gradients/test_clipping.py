@@ -210,3 +210,12 @@ def test_other_errors_teach():
 def test_import_does_not_load_optax():
     code = "import sys, recurrax.gradients; sys.exit('optax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_state_can_be_donated():
+    optimizer = clipped(optax.adam(1.0), global_norm=1.0)
+    update = jax.jit(optimizer.update, donate_argnums=1)
+    state = optimizer.init(jnp.ones(2))
+    for _ in range(2):
+        _, state = update(jnp.ones(2), state)
+    assert int(clipping_report(state).skipped) == 0
