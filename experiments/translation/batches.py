@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.common.errors import UserError
 from experiments.translation.tokenizer import EOS, PAD, Tokenizer, Vocabularies
 
 # Roughly what a position costs to train: attention and the softmax over V come with the target.
@@ -85,7 +86,7 @@ class Batches:
       seed: decides the order and the dropout.
 
     Raises:
-      ValueError: no pair is left, or `batch_size`, `epochs` or `shapes` is below 1.
+      UserError: no pair is left, or `batch_size`, `epochs` or `shapes` is below 1.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class Batches:
     ):
         for name, value in (("batch_size", batch_size), ("epochs", epochs), ("shapes", shapes)):
             if value < 1:
-                raise ValueError(f"Batches: {name} must be at least 1; got {value}.")
+                raise UserError(f"{name} must be at least 1; got {value}.")
         self.batch_size, self.epochs, self.seed = batch_size, epochs, seed
         self._dropout, self._vocabularies = dropout, vocabularies
         self._lock, self._cache = threading.Lock(), {}
@@ -112,9 +113,7 @@ class Batches:
         ]
         self.too_long = len(pairs) - len(kept)
         if not kept:
-            raise ValueError(
-                f"Batches: none of {len(pairs)} pairs has at most {max_pieces} pieces a side."
-            )
+            raise UserError(f"none of {len(pairs)} pairs has at most {max_pieces} pieces a side.")
         self._texts = [[pairs[i][side] for i in kept] for side in (0, 1)]
         self._whole = ([whole[0][i] for i in kept], [whole[1][i] for i in kept])
         self._limit = _lengths(self._whole).max(0)

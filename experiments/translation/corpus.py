@@ -16,6 +16,7 @@ from __future__ import annotations
 import random
 import re
 
+from experiments.common.errors import UserError
 from experiments.translation.grammar import (
     MODALS,
     NUMBERS,
@@ -45,10 +46,10 @@ def generate(
       source: the language to translate from, "de" or "en"; the other one is the target.
 
     Raises:
-      ValueError: another language.
+      UserError: another language.
     """
     if source not in ("de", "en"):
-        raise ValueError(f'generate: source must be "de" or "en"; got {source!r}.')
+        raise UserError(f"the generated corpus is in de and en; got {source!r} as its source.")
     writer = SentenceWriter(random.Random(seed))
     seen: set[str] = set()
     pairs: list[Pair] = []

@@ -61,10 +61,10 @@ class Tokenizer:
           seed: decides, with the texts and their order, which ones are skipped.
 
         Raises:
-          ValueError: `dropout` is outside [0, 1).
+          UserError: `dropout` is outside [0, 1).
         """
         if not 0 <= dropout < 1:
-            raise ValueError(f"encode_all: dropout must be in [0, 1); got {dropout}.")
+            raise UserError(f"BPE-dropout must be in [0, 1); got {dropout}.")
         clean = [" ".join(text.split()) for text in texts]
         if not dropout:
             return self._processor.encode(clean)

@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 
+from experiments.common.errors import UserError
 from experiments.translation.batches import Batches, choose_shapes, evaluation_batches
 from experiments.translation.tokenizer import EOS, PAD, UNK, train_vocabularies
 
@@ -128,13 +129,13 @@ def test_long_pairs_are_counted(pairs, vocabularies):
     assert batches.too_long == report.too_long >= 2
     assert report.pairs + report.too_long == len(pairs) + 2
     assert max(batches.shapes.max(0)) <= 50
-    with pytest.raises(ValueError, match="none of 2 pairs has at most 49 pieces"):
+    with pytest.raises(UserError, match="none of 2 pairs has at most 49 pieces"):
         Batches(long, vocabularies, batch_size=B, max_pieces=49)
 
 
 @pytest.mark.parametrize("name", ["batch_size", "epochs", "shapes"])
 def test_arguments(name, pairs, vocabularies):
-    with pytest.raises(ValueError, match=f"{name} must be at least 1; got 0"):
+    with pytest.raises(UserError, match=f"{name} must be at least 1; got 0"):
         Batches(pairs, vocabularies, **({"batch_size": B} | {name: 0}))
 
 

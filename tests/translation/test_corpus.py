@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from experiments.common.errors import UserError
 from experiments.translation.corpus import SentenceWriter, generate
 from experiments.translation.grammar import Clause, Phrase, Subject, english, german, noun_phrase
 from experiments.translation.lexicon import ADJECTIVES, NOUNS, VERBS, past, plural, progressive
@@ -217,7 +218,7 @@ def test_the_seed_decides(splits):
     assert (more["val"], more["test"]) == (splits["val"], splits["test"])
     turned = generate(seed=0, train=100, val=200, test=200, source="en")
     assert turned["val"] == [pair[::-1] for pair in splits["val"]]
-    with pytest.raises(ValueError, match='must be "de" or "en"; got \'fr\''):
+    with pytest.raises(UserError, match="in de and en; got 'fr'"):
         generate(source="fr")
 
 

@@ -71,7 +71,7 @@ def test_dropout_is_repeated_by_its_seed(tokenizer):
     assert [tokenizer.decode(pieces) for pieces in first] == TEXTS
     assert sum(map(len, first)) > sum(map(len, tokenizer.encode_all(TEXTS)))
     for dropout in (-0.1, 1.0):
-        with pytest.raises(ValueError, match=r"dropout must be in \[0, 1\)"):
+        with pytest.raises(UserError, match=r"dropout must be in \[0, 1\)"):
             tokenizer.encode_all(TEXTS, dropout=dropout)
 
 
