@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from experiments.translation.model import ModelConfig
 
@@ -14,8 +16,9 @@ from experiments.translation.model import ModelConfig
 class DataConfig:
     """Where the sentences come from. Without a path: the corpus that the project generates."""
 
-    path: Path | None = None
-    """A folder with train.SOURCE, val.SOURCE, test*.SOURCE (plain or .gz), or one tab-separated file."""
+    path: Annotated[Path | None, tyro.conf.arg(name="data")] = None
+    """A folder with train.SOURCE, val.SOURCE, test*.SOURCE (plain or .gz), or one tab-separated
+    file."""
     source: str = "de"
     target: str = "en"
     columns: tuple[int, int] = (0, 1)
@@ -34,8 +37,8 @@ class DataConfig:
 class TrainConfig:
     """One training run."""
 
-    data: DataConfig = DataConfig()
-    model: ModelConfig = ModelConfig()
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     epochs: int = 12
     batch_size: int = 128
     buckets: int = 8
@@ -57,6 +60,18 @@ class TrainConfig:
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2, default=str) + "\n"
+
+    def differences(self, other: TrainConfig) -> list[str]:
+        """Each setting that is another in `other`, as "name: mine and theirs"."""
+        mine, theirs = (
+            {**c.pop("data"), **c.pop("model"), **c}
+            for c in (dataclasses.asdict(self), dataclasses.asdict(other))
+        )
+        return [
+            f"{name}: {mine[name]} and {theirs[name]}"
+            for name in mine
+            if mine[name] != theirs[name]
+        ]
 
     @staticmethod
     def from_json(text: str) -> TrainConfig:
@@ -114,10 +129,20 @@ PRESETS: dict[str, tuple[str, TrainConfig]] = {
         ),
     ),
     "multi30k": (
-        "Multi30k, about 45 minutes on two cores",
+        "Multi30k, under an hour on two cores",
         TrainConfig(
-            model=ModelConfig(tie="none", dropout=0.3),
-            epochs=16,
+            data=DataConfig(vocabulary=4000),
+            model=ModelConfig(
+                embedding=256,
+                encoder=256,
+                decoder=512,
+                attention_features=256,
+                attentional=256,
+                tie="all",
+                dropout=0.3,
+            ),
+            epochs=12,
+            learning_rate=2e-3,
         ),
     ),
 }

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 import recurrax as rx
 
@@ -89,7 +90,7 @@ class Masks(NamedTuple):
 
 
 class Translator:
-    """The functions of one translator; it holds its configuration and vocabulary sizes, no params."""
+    """The functions of one translator; it holds its configuration and sizes, but no params."""
 
     def __init__(self, config: ModelConfig, source_size: int, target_size: int):
         if config.tie in ("embeddings", "all") and source_size != target_size:
@@ -231,13 +232,15 @@ class Translator:
 
     def step(self, params: Params, memory: rx.Memory, state: DecoderState, piece: jax.Array):
         """One step of a search: `(state, rx.StepOutput(logits [V], attention [S]))`."""
-        embedded = self._target_embedding(params)[piece]
+        embedded = self._look_up(self._target_embedding(params), piece)
         state, (attentional, weights) = self.decode(params, memory, state, embedded)
         return state, rx.StepOutput(self.logits(params, attentional), weights)
 
     def drop_weights(self, params: Params, key: jax.Array) -> Params:
         """DropConnect on every recurrent matrix `w_h`: call once a batch, outside `vmap`."""
         rate = self.config.weight_dropout
+        if not rate:
+            return params
         paths, treedef = jax.tree_util.tree_flatten_with_path((params.encoder, params.decoder))
         keys = jax.random.split(key, len(paths))
         leaves = [
@@ -251,8 +254,13 @@ class Translator:
         tied = params.target_embedding is None
         return params.source_embedding if tied else params.target_embedding  # type: ignore[return-value]
 
+    def _look_up(self, table: jax.Array, pieces: jax.Array) -> jax.Array:
+        # Rows are drawn with entries of size E^-1/2, as an output matrix needs them; as inputs
+        # they have entries of size 1, or the first layers hardly see them.
+        return table[pieces] * self.config.embedding**0.5
+
     def _embed(self, table, pieces, key, key_word) -> jax.Array:
-        xs = table[pieces]
+        xs = self._look_up(table, pieces)
         xs = rx.drop(key, xs, self.config.dropout, self._mask_shape(xs))
         return rx.drop(key_word, xs, self.config.word_dropout, (*xs.shape[:-1], 1))
 
@@ -281,7 +289,7 @@ class Translator:
 
     @staticmethod
     def _unflatten(cell: rx.Cell, params: Any, flat: jax.Array) -> Any:
-        _, unravel = jax.flatten_util.ravel_pytree(cell.initial_state(params))
+        _, unravel = ravel_pytree(cell.initial_state(params))
         return unravel(flat)
 
 
@@ -292,45 +300,3 @@ def _output(state: Any) -> jax.Array:
 
 def _split(key: jax.Array | None, count: int) -> list[jax.Array | None]:
     return [None] * count if key is None else list(jax.random.split(key, count))
-
-
-def batch_loss(
-    translator: Translator,
-    params: Params,
-    batch: Any,
-    *,
-    bos: int,
-    label_smoothing: float = 0.0,
-    key: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """Summed cross-entropy in nats and the number of target pieces of a batch.
-
-    With label smoothing e the target is (1 - e) one-hot + e uniform (Szegedy et al., 2016):
-
-        loss = log sum exp(z) - (1 - e) z_y - e mean(z),    z = a W^T + b
-
-    z_y and mean(z) come from W's row y and W's mean row, so that only the log-sum-exp reads all of z.
-
-    Args:
-      batch: `source` [B, S], `source_length` [B], `target` [B, T] ending in eos, `target_length` [B].
-      key: turns dropout on; consumed.
-    """
-    key_weights, key_examples = _split(key, 2)
-    if key_weights is not None and translator.config.weight_dropout:
-        params = translator.drop_weights(params, key_weights)
-    matrix, bias = translator.output_matrix(params), params.output_bias
-
-    def one(source, source_length, target, target_length, key):
-        inputs = jnp.concatenate([jnp.array([bos], target.dtype), target[:-1]])
-        ys, _ = translator.teach(params, source, source_length, inputs, key)
-        z = (ys @ matrix.T + bias).astype(jnp.float32)
-        right = jnp.sum(ys * matrix[target], axis=-1) + bias[target]
-        mean = ys @ matrix.mean(0) + bias.mean()
-        nll = jax.nn.logsumexp(z, axis=-1) - (1 - label_smoothing) * right - label_smoothing * mean
-        return jnp.sum(jnp.where(jnp.arange(target.size) < target_length, nll, 0))
-
-    keys = None if key_examples is None else jax.random.split(key_examples, batch.source.shape[0])
-    losses = jax.vmap(one, in_axes=(0, 0, 0, 0, None if keys is None else 0))(
-        batch.source, batch.source_length, batch.target, batch.target_length, keys
-    )
-    return losses.sum(), batch.target_length.sum()

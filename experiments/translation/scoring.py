@@ -23,7 +23,8 @@ def score(hypotheses: Sequence[str], references: Sequence[str]) -> Scores:
     Raises:
       ValueError: no sentences, or unequal numbers of them.
     """
-    from sacrebleu.metrics import BLEU, CHRF
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
 
     if len(hypotheses) != len(references) or not references:
         raise ValueError(
@@ -44,7 +45,7 @@ def score(hypotheses: Sequence[str], references: Sequence[str]) -> Scores:
 
 def sentence_scores(hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
     """chrF of each sentence: unlike BLEU, it is defined and graded for short ones."""
-    from sacrebleu.metrics import CHRF
+    from sacrebleu.metrics.chrf import CHRF
 
     chrf = CHRF()
     return [

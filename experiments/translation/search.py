@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 import recurrax as rx
 from experiments.common.devices import shard
+from experiments.common.errors import UserError
 from experiments.translation.batches import evaluation_batches
 from experiments.translation.model import Params, Translator
 from experiments.translation.tokenizer import BOS, EOS, Vocabularies
@@ -33,7 +34,12 @@ class Hypothesis(NamedTuple):
 
 
 class Search:
-    """Translates with one model; keeps what it compiled, one program for each length bucket."""
+    """Translates with one model; keeps what it compiled, one program for each length bucket.
+
+    Args:
+      beam_size: the number of live hypotheses; 0 is greedy search.
+      n_best: how many translations of each sentence; at most the beam, or 1.
+    """
 
     def __init__(
         self,
@@ -45,6 +51,11 @@ class Search:
         beam_size: int = 5,
         n_best: int = 1,
     ):
+        if not 1 <= n_best <= max(beam_size, 1):
+            raise UserError(
+                f"the number of translations a sentence must be from 1 to the beam size "
+                f"{max(beam_size, 1)}; got {n_best}."
+            )
         self.vocabularies = vocabularies
         self.mesh = mesh
         self.batch_size = batch_size
@@ -54,13 +65,14 @@ class Search:
         def run(params, source, length, length_penalty, *, max_length):
             def one(source, length):
                 memory, state = translator.encode(params, source, length)
-                return rx.beam_search(
+                search = rx.greedy
+                if beam_size > 0:
+                    search = functools.partial(rx.beam_search, beam_size=beam_size, n_best=n_best)
+                return search(
                     functools.partial(translator.step, params, memory),
                     state,
                     bos=BOS,
                     eos=EOS,
-                    beam_size=beam_size,
-                    n_best=n_best,
                     max_length=max_length,
                     # Rows that only fill the batch have length 0: nothing is searched for them.
                     length_limit=jnp.where(length == 0, 0, _longest(length)),
@@ -80,9 +92,8 @@ class Search:
         progress: Callable[[int], object] = lambda count: None,
     ) -> list[list[Hypothesis]]:
         """The `n_best` translations of each sentence, best first, in the order of `sentences`."""
-        encoded = [[*pieces, EOS] for pieces in self.vocabularies.source.encode_all(sentences)]
         results: list[list[Hypothesis]] = [[] for _ in sentences]
-        for batch in evaluation_batches(encoded, self.batch_size):
+        for batch in evaluation_batches(sentences, self.vocabularies.source, self.batch_size):
             found = self._run(
                 params,
                 *shard((batch.source, batch.source_length), self.mesh),

@@ -65,6 +65,15 @@ def read_parallel(
     return read_table(path, columns=columns, val=val, test=test, seed=seed)
 
 
+def read_lines(path: str | Path) -> list[str]:
+    """The lines of a UTF-8 file, plain or gzipped.
+
+    Raises:
+      UserError: it is missing, empty, damaged or not UTF-8.
+    """
+    return _lines(Path(path), _read(Path(path)))
+
+
 def splits(directory: str | Path, source: str, target: str) -> list[str]:
     """`train`, `val` and every `test*` of which `directory` holds the source or the target.
 

@@ -1,0 +1,214 @@
+"""What the sub-commands do with a trained model: evaluate, translate, plot."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.common.devices import data_mesh, replicate
+from experiments.common.errors import UserError
+from experiments.common.files import write_json
+from experiments.common.metrics import read_metrics
+from experiments.common.plots import attention_map, learning_curves
+from experiments.common.progress import Progress
+from experiments.translation.data import load_data
+from experiments.translation.folder import ModelFolder
+from experiments.translation.scoring import Scores, score, sentence_scores
+from experiments.translation.search import Hypothesis, Search
+from experiments.translation.text import Pair, read_lines
+from experiments.translation.tokenizer import EOS, Vocabularies
+
+GREEDY = 0
+"""Stands for greedy search in a list of beam sizes."""
+
+
+class Model:
+    """A trained model, loaded, on this machine's devices."""
+
+    def __init__(self, folder: ModelFolder, average: int, batch_size: int):
+        self.config, self.vocabularies, self.translator, params = folder.load(average)
+        self.mesh = data_mesh(batch_size)
+        self.params = replicate(params, self.mesh)
+        self.batch_size = batch_size
+
+    def search(self, beam_size: int, n_best: int = 1) -> Search:
+        return Search(
+            self.translator,
+            self.vocabularies,
+            self.mesh,
+            batch_size=self.batch_size,
+            beam_size=beam_size,
+            n_best=n_best,
+        )
+
+
+def evaluate(
+    folder: ModelFolder,
+    *,
+    beam_sizes: Sequence[int],
+    length_penalty: float,
+    average: int,
+    batch_size: int,
+    splits: Sequence[str] = (),
+    data_path: Path | None = None,
+    examples: int = 3,
+) -> dict[str, dict[int, Scores]]:
+    """Scores every test split at every beam size; prints a table, examples, and writes files.
+
+    `evaluation/SPLIT.json` holds the scores and `evaluation/SPLIT.BEAM.txt` the translations.
+    Seconds are those of a second pass over the split, when every shape is compiled.
+
+    Raises:
+      UserError: no such split, no model, broken data.
+    """
+    model = Model(folder, average, batch_size)
+    data_config = model.config.data
+    if data_path is not None:
+        data_config = dataclasses.replace(data_config, path=data_path)
+    data = load_data(data_config)
+    splits = splits or [name for name in data if name.startswith("test")]
+    for name in splits:
+        if name not in data:
+            raise UserError(f"there is no split {name!r}; there are {', '.join(data)}.")
+    table: dict[str, dict[int, Scores]] = {}
+    for name in splits:
+        pairs = data[name]
+        sources, references = [p.source for p in pairs], [p.target for p in pairs]
+        table[name], rows = {}, {}
+        print(f"\n{name}: {len(pairs)} sentences, mean of the {average} best checkpoints")
+        print(f"{'search':>8} {'BLEU':>6} {'chrF':>6} {'length':>7} {'seconds':>8}")
+        found: list[list[Hypothesis]] = []
+        for beam_size in beam_sizes:
+            search = model.search(beam_size)
+            with Progress(2 * len(pairs)) as progress:
+                for _ in range(2):
+                    begin = time.monotonic()
+                    found = search(
+                        model.params,
+                        sources,
+                        length_penalty=length_penalty,
+                        progress=lambda count, p=progress: p.update(steps=count),
+                    )
+                    seconds = time.monotonic() - begin
+            texts = [hypotheses[0].text if hypotheses else "" for hypotheses in found]
+            scores = table[name][beam_size] = score(texts, references)
+            label = "greedy" if beam_size == GREEDY else f"beam {beam_size}"
+            print(
+                f"{label:>8} {scores.bleu:6.2f} {scores.chrf:6.2f} {scores.length_ratio:7.3f} "
+                f"{seconds:8.2f}"
+            )
+            rows[label] = {**scores._asdict(), "seconds": seconds}
+            _write_lines(folder.evaluation / f"{name}.{label.replace(' ', '')}.txt", texts)
+        print(f"{table[name][beam_sizes[-1]].bleu_signature}")
+        settings = {"average": average, "length_penalty": length_penalty, "sentences": len(pairs)}
+        write_json(folder.evaluation / f"{name}.json", {"settings": settings, "scores": rows})
+        _show_extremes(pairs, found, examples)
+        _draw_attention(folder, model.vocabularies, sources[:examples], found[:examples], name)
+    return table
+
+
+def translate(
+    folder: ModelFolder,
+    sentences: Sequence[str],
+    *,
+    beam_size: int,
+    n_best: int,
+    length_penalty: float,
+    average: int,
+    batch_size: int,
+) -> None:
+    """Prints the translations, one a line; with `n_best` > 1 `number<TAB>score<TAB>translation`.
+
+    An empty line comes out as an empty line.
+    """
+    given = [number for number, sentence in enumerate(sentences) if sentence.strip()]
+    model = Model(folder, average, min(batch_size, max(len(given), 1)))
+    found = model.search(beam_size, n_best)(
+        model.params, [sentences[number] for number in given], length_penalty=length_penalty
+    )
+    by_line = dict(zip(given, found, strict=True))
+    for number in range(len(sentences)):
+        hypotheses = by_line.get(number, [])
+        if n_best == 1:
+            print(hypotheses[0].text if hypotheses else "")
+        for hypothesis in hypotheses if n_best > 1 else []:
+            print(f"{number + 1}\t{hypothesis.score:.4f}\t{hypothesis.text}")
+
+
+def plot(folder: ModelFolder) -> list[Path]:
+    """Draws the learning curves; returns the files."""
+    folder.config()  # an error where there is no run
+    path = folder.plots / "curves.png"
+    learning_curves(
+        read_metrics(folder.path),
+        {"loss (nats a piece)": ["loss", "val_loss"], "validation BLEU": ["val_bleu"]},
+        path,
+        title=str(folder.path.name),
+    )
+    return [path]
+
+
+def read_sentences(arguments: Sequence[str], file: Path | None) -> list[str]:
+    """Sentences from the arguments, from a file, or from standard input, one a line.
+
+    Raises:
+      UserError: both are given, the file is missing or is not UTF-8, or there are none.
+    """
+    if arguments and file is not None:
+        raise UserError("sentences came both as arguments and as a file; give one of them.")
+    if arguments:
+        return list(arguments)
+    if file is not None:
+        return read_lines(file)
+    try:
+        text = sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"standard input is not UTF-8: {error}.") from error
+    if not text.strip():
+        raise UserError("no sentences: give some as arguments, with --file, or on standard input.")
+    return text.removesuffix("\n").split("\n")
+
+
+def _show_extremes(pairs: Sequence[Pair], found: Sequence[list[Hypothesis]], count: int) -> None:
+    """Prints the sentences that came out best and worst, by chrF."""
+    texts = [hypotheses[0].text if hypotheses else "" for hypotheses in found]
+    order = np.argsort(sentence_scores(texts, [p.target for p in pairs]), kind="stable")
+    for title, chosen in (("worst", order[:count]), ("best", order[::-1][:count])):
+        print(f"\n{title} by chrF:")
+        for index in chosen:
+            print(f"  source       {pairs[index].source}")
+            print(f"  reference    {pairs[index].target}")
+            print(f"  translation  {texts[index]}\n")
+
+
+def _draw_attention(
+    folder: ModelFolder,
+    vocabularies: Vocabularies,
+    sources: Sequence[str],
+    found: Sequence[list[Hypothesis]],
+    name: str,
+) -> None:
+    for index, (source, hypotheses) in enumerate(zip(sources, found, strict=True)):
+        if not hypotheses:
+            continue
+        best = hypotheses[0]
+        pieces = [*best.pieces, EOS][: len(best.attention)]
+        attention_map(
+            best.attention,
+            vocabularies.source.labels([*vocabularies.source.encode(source), EOS]),
+            vocabularies.target.labels(pieces),
+            folder.plots / f"attention-{name}-{index + 1}.png",
+            title=best.text,
+        )
+
+
+def _write_lines(path: Path, lines: Sequence[Any]) -> None:
+    from experiments.common.files import write_file
+
+    write_file(path, "".join(f"{line}\n" for line in lines))

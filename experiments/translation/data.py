@@ -1,0 +1,24 @@
+"""The sentences of a run: the generated corpus, or files that the user names."""
+
+from __future__ import annotations
+
+from experiments.common.errors import warn
+from experiments.translation.config import DataConfig
+from experiments.translation.text import Pair, read_parallel
+
+
+def load_data(config: DataConfig) -> dict[str, list[Pair]]:
+    """`train`, `val` and every `test*`.
+
+    Raises:
+      UserError: the files are missing or broken; it says which, and where.
+    """
+    if config.path is None:
+        from experiments.translation.corpus import generate
+
+        return generate(source=config.source)
+    splits = read_parallel(config.path, config.source, config.target, columns=config.columns)
+    for name, split in splits.items():
+        if split.dropped:
+            warn(f"{config.path}: {split.dropped} pairs of {name} have an empty side; left out.")
+    return {name: split.pairs for name, split in splits.items()}

@@ -1,0 +1,87 @@
+"""One training step: the optimizer, the gradients over a mesh of devices, the update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from jax.sharding import Mesh, PartitionSpec
+
+import recurrax as rx
+from experiments.translation.config import TrainConfig
+from experiments.translation.loss import batch_loss
+from experiments.translation.model import Params, Translator
+from experiments.translation.tokenizer import BOS
+
+
+class TrainState(NamedTuple):
+    """All that a step changes."""
+
+    step: jax.Array
+    params: Params
+    opt_state: Any
+    key: jax.Array
+    """Never changes: the step number is folded in."""
+
+
+def make_optimizer(config: TrainConfig, steps: int) -> optax.GradientTransformation:
+    """Adam behind the clipping chain, on the configured schedule over `steps`."""
+    peak, floor = config.learning_rate, config.learning_rate / 100
+    warmup = min(config.warmup_steps, max(steps // 10, 1))
+    after = {
+        "constant": optax.constant_schedule(peak),
+        "cosine": optax.cosine_decay_schedule(peak, max(steps - warmup, 1), alpha=0.01),
+        "linear": optax.linear_schedule(peak, floor, max(steps - warmup, 1)),
+    }[config.schedule]
+    schedule = optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
+    adam = optax.adamw(schedule, b2=0.98, eps=1e-9, weight_decay=config.weight_decay)
+    return rx.clipped(adam, global_norm=config.clip_norm)
+
+
+def make_step(
+    translator: Translator,
+    optimizer: optax.GradientTransformation,
+    label_smoothing: float,
+    mesh: Mesh,
+) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]:
+    """The compiled training step: the state is donated, the batch sharded over the mesh."""
+
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
+        key = jax.random.fold_in(state.key, state.step)
+        key_weights, key_rows = jax.random.split(key)
+        keys = jax.random.split(key_rows, batch.source.shape[0])
+
+        def summed_gradients(params: Params, batch: Any, keys: jax.Array) -> Any:
+            """Over the rows of one device, then over the devices: they meet once a step."""
+
+            def loss(params: Params) -> tuple[jax.Array, jax.Array]:
+                dropped = translator.drop_weights(params, key_weights)
+                return batch_loss(
+                    translator, dropped, batch, bos=BOS, label_smoothing=label_smoothing, keys=keys
+                )
+
+            return jax.lax.psum(jax.value_and_grad(loss, has_aux=True)(params), "data")
+
+        (total, count), gradients = jax.shard_map(
+            summed_gradients,
+            mesh=mesh,
+            in_specs=(PartitionSpec(), PartitionSpec("data"), PartitionSpec("data")),
+            out_specs=PartitionSpec(),
+            check_vma=False,
+        )(state.params, batch, keys)
+        value, gradients = jax.tree.map(lambda x: x / count, (total, gradients))
+        old: Any = state.params  # optax's types know dicts and lists, not NamedTuples
+        updates, opt_state = optimizer.update(gradients, state.opt_state, old)
+        params: Any = optax.apply_updates(old, updates)
+        report = rx.clipping_report(opt_state)
+        metrics = {
+            "loss": value,
+            "pieces": count,
+            "norm": report.norm_before,
+            "skipped": report.skipped_in_a_row,
+        }
+        return TrainState(state.step + 1, params, opt_state, state.key), metrics
+
+    return jax.jit(step, donate_argnums=0)
