@@ -49,7 +49,8 @@ def scalar(
     if not isinstance(array, Tracer):
         number = int(array)
         if (low is not None and number < low) or (high is not None and number > high):
-            raise ValueError(f"{function}: {name} must be in [{low}, {high}], got {number}")
+            expected = f"at least {low}" if high is None else f"in [{low}, {high}]"
+            raise ValueError(f"{function}: {name} must be {expected}, got {number}")
     return array.astype(jnp.int32)
 
 

@@ -42,7 +42,9 @@ def processed(step: checks.Step, state: Any, *processors: Processor) -> tuple[ch
         logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
         new_memories = []
         for processor, memory in zip(processors, memories, strict=True):
-            log_probs = logits - checks.log_normalizer(logits, logits.max())
+            normalizer = checks.log_normalizer(logits, logits.max())
+            # Where every token is forbidden there is nothing to normalise, and no NaN to make.
+            log_probs = logits - jnp.where(normalizer == -jnp.inf, 0, normalizer)
             memory, logits = processor.apply(memory, token, log_probs)
             new_memories.append(memory)
         return (inner, tuple(new_memories)), StepOutput(logits, attention)
@@ -91,35 +93,44 @@ def keep_min_p(share: float | jax.Array) -> Processor:
     )
 
 
-def bias(values: jax.Array) -> Processor:
+def bias(values: jax.typing.ArrayLike) -> Processor:
     """Adds `values` [V] to the logits; -inf suppresses a token."""
     values = jnp.asarray(values)
+    if values.ndim != 1:
+        raise ValueError(f"bias: values must have shape [V], got {values.shape}")
     return _without_memory(lambda logits: logits + values.astype(logits.dtype))
 
 
 def repetition_penalty(penalty: float | jax.Array, vocabulary: int) -> Processor:
-    """Multiplies the log-probability of what was read before by `penalty` (after Keskar et al. 2019).
+    """Multiplies the log-probability of each token that is there already (Keskar et al. 2019).
 
-    Of the `vocabulary` V tokens, the start token counts as read only if it occurs again.
+    `vocabulary` is V. The start token is not counted.
     """
     checks.number("repetition_penalty", "penalty", penalty, above=0)
     return _counting(
-        vocabulary, lambda counts, logits: jnp.where(counts > 0, logits * penalty, logits)
+        "repetition_penalty",
+        vocabulary,
+        lambda counts, logits: jnp.where(counts > 0, logits * penalty, logits),
     )
 
 
 def frequency_penalty(penalty: float | jax.Array, vocabulary: int) -> Processor:
-    """Subtracts `penalty` from a log-probability for each time that the token was read before."""
+    """Subtracts `penalty` from a log-probability for each time that the token is there already."""
     checks.number("frequency_penalty", "penalty", penalty)
-    return _counting(vocabulary, lambda counts, logits: logits - penalty * counts)
+    return _counting(
+        "frequency_penalty",
+        vocabulary,
+        lambda counts, logits: logits - penalty * counts.astype(logits.dtype),
+    )
 
 
 def _without_memory(change: Callable[[jax.Array], jax.Array]) -> Processor:
     return Processor((), lambda state, token, logits: (state, change(logits)))
 
 
-def _counting(vocabulary: int, change) -> Processor:
+def _counting(function: str, vocabulary: int, change) -> Processor:
     """With the number of times that each token was read, the start token left out."""
+    vocabulary = checks.positive(function, "vocabulary", vocabulary)
 
     def apply(state, token, logits):
         started, counts = state

@@ -29,8 +29,8 @@ def sample(
 
     Several are a `jax.vmap` over keys. A temperature, nucleus sampling and the like are changes of
     the step: see `rx.processed`. The result has one row (N = 1), in which nothing is claimed to be
-    best: the bound is +inf. Each draw depends on the key and on the time alone, so that the sequence
-    is the same whatever stands beside it.
+    best: the bound is +inf. Each draw depends on the key and on the time alone, so that the
+    sequence is the same whatever stands beside it.
 
     Args, raises: see `rx.beam_search`. Before `min_length` the end token is not drawn; the
       log-probabilities stay those of the model.
