@@ -1,6 +1,7 @@
 """The engine: `scan` and what is built on it."""
 
+from recurrax.scan.report import ScanReport, scan_report
 from recurrax.scan.scan import scan
 from recurrax.scan.unroll import unroll
 
-__all__ = ["scan", "unroll"]
+__all__ = ["ScanReport", "scan", "scan_report", "unroll"]

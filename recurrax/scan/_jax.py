@@ -7,11 +7,13 @@ jaxpr interpreters" describes. Nothing else of the engine looks inside an equati
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 from jax.extend import core
+from jax.interpreters import ad, batching, mlir
 
 # `jit` was called `pjit` before JAX 0.7.
 INLINED = frozenset({"jit", "pjit", "closed_call", "core_call"})
@@ -65,3 +67,70 @@ def is_splittable_key(aval: Any) -> bool:
 def is_differentiable(aval: Any) -> bool:
     """Whether values of this type have tangents of their own type."""
     return jax.numpy.issubdtype(aval.dtype, jax.numpy.inexact)
+
+
+def type_of(value: Any) -> Any:
+    """The type of a value, also of one that is being transposed for."""
+    return value.aval if hasattr(value, "aval") else jax.typeof(value)
+
+
+def same_variation(*values: jax.Array) -> list[jax.Array]:
+    """Under `shard_map`: the values, made to vary over the same axes of the mesh."""
+    axes = [getattr(type_of(value), "vma", frozenset()) for value in values]
+    every = frozenset().union(*axes)
+
+    def widen(value: jax.Array, missing: tuple) -> jax.Array:
+        if not missing:
+            return value
+        if hasattr(jax.lax, "pcast"):
+            return jax.lax.pcast(value, missing, to="varying")
+        return getattr(jax.lax, "pvary")(value, missing)  # noqa: B009, its name until JAX 0.9
+
+    return [widen(v, tuple(every - own)) for v, own in zip(values, axes, strict=True)]
+
+
+def primitive(name: str, function: Callable[..., jax.Array]) -> core.Primitive:
+    """A primitive that computes what the function does, but may have rules of its own."""
+    new = core.Primitive(name)
+    new.def_impl(jax.jit(function, static_argnames=("precision", "preferred_element_type")))
+
+    def abstract(*avals, **params):
+        closed = jax.make_jaxpr(functools.partial(function, **params))(*avals)
+        return closed.out_avals[0]
+
+    new.def_abstract_eval(abstract)
+    mlir.register_lowering(new, mlir.lower_fun(function, multiple_results=False))
+    return new
+
+
+def bilinear(new: core.Primitive, transpose_first: Callable, transpose_second: Callable) -> None:
+    """Says that a primitive is linear in each of two operands, and its transposes."""
+    ad.defbilinear(new, transpose_first, transpose_second)
+
+
+def batching_rule(new: core.Primitive, rule: Callable) -> None:
+    """Sets what `vmap` makes of a primitive."""
+    batching.primitive_batchers[new] = rule
+
+
+_time_first_p = core.Primitive("time_first")
+_time_first_p.def_impl(lambda x: x)
+_time_first_p.def_abstract_eval(lambda x: x)
+mlir.register_lowering(_time_first_p, lambda ctx, x: [x])
+ad.deflinear2(_time_first_p, lambda cotangent, x: [_time_first_p.bind(cotangent)])
+
+
+def _batch_time_first(operands, axes):
+    return _time_first_p.bind(jax.numpy.moveaxis(operands[0], axes[0], 1)), 1
+
+
+batching.primitive_batchers[_time_first_p] = _batch_time_first
+
+
+def time_first(x: jax.Array) -> jax.Array:
+    """The identity of [T, ...], that under `vmap` puts the batch behind T: [T, B, ...].
+
+    So a loop over time wants it, and JAX would else transpose what is computed for all steps rather
+    than the smaller inputs.
+    """
+    return _time_first_p.bind(x)

@@ -12,7 +12,7 @@ product or another expensive operation, and what it starts from is not much larg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import jax
@@ -30,6 +30,7 @@ from recurrax.scan.kinds import (
     kind_of,
     with_kind,
 )
+from recurrax.scan.product import with_rows
 from recurrax.scan.rewrite import regroup_sums, split_products
 
 # A product leaves the loop although up to so many times more bytes are then stored between: T rows
@@ -66,8 +67,12 @@ class Loop(NamedTuple):
     unroll: int | bool
 
 
-def split(step: Step) -> Split:
-    """Finds the pieces."""
+def split(step: Step, summed: Set[Value] = frozenset()) -> Split:
+    """Finds the pieces.
+
+    Args:
+      summed: invariants that are to be added to work on inputs before the loop, not in it.
+    """
     outputs = (*step.carry_out, *step.ys)
     equations = needed(step.equations, outputs)
     kinds = classify(equations, step.invariants, step.carry, step.xs)
@@ -90,7 +95,7 @@ def split(step: Step) -> Split:
         by_input,
         entering,
         free=lambda v: kinds[v] == Kind.INVARIANT,
-        repeatable=is_cheap,
+        repeatable=_stays_in_loop(by_input, kinds, summed),
         cost=lambda v: v.bytes * (1 if v in step.xs else 2),
     )
     core = [*needed(by_input, entering, loop_xs), *core]
@@ -105,7 +110,27 @@ def split(step: Step) -> Split:
     unchanging = [y for y in step.ys if kind_of(kinds, y) == Kind.INVARIANT]
     once = needed(by_none, [*fixed, *used([*before, *after]), *unchanging])
     loop = Step(core, tuple(fixed), step.carry, tuple(loop_xs), step.carry_out, tuple(stacked))
-    return Split(once, before, loop, after, step)
+    return Split(once, with_rows(before, kinds), loop, with_rows(after, kinds), step)
+
+
+def _stays_in_loop(
+    by_input: list[Equation], kinds: dict[Value, Kind], summed: Set[Value]
+) -> Callable[[Equation], bool]:
+    """Which of the equations on inputs the loop may do itself.
+
+    The cheap ones; but where b is one of those `summed`, x_t + b is not, unless it takes more bytes
+    than x_t.
+    """
+    size: dict[Value, int] = {}  # of the least from which a value follows by cheap equations
+    stays: set[int] = set()
+    for e in by_input:
+        inputs = [v for v in e.values if kinds[v] == Kind.INPUT]
+        least = sum(size.get(v, v.bytes) for v in dict.fromkeys(inputs))
+        if is_cheap(e):
+            size.update((v, min(v.bytes, least)) for v in e.outputs)
+            if summed.isdisjoint(e.values) or sum(v.bytes for v in e.outputs) > least:
+                stays.add(id(e))
+    return lambda e: id(e) in stays
 
 
 def _after(
@@ -137,9 +162,17 @@ def _after(
     return stacked, after
 
 
+def do_once(pieces: Split, invariants: Sequence[Any]) -> dict[Value, Any]:
+    """The invariants and all that is computed from them alone."""
+    fixed = dict(zip(pieces.step.invariants, invariants, strict=True))
+    made = [v for e in pieces.once for v in e.outputs]
+    fixed.update(zip(made, run(pieces.once, fixed, made), strict=True))
+    return fixed
+
+
 def run_split(
     pieces: Split,
-    invariants: Sequence[Any],
+    fixed: Mapping[Value, Any],
     init: Sequence[Any],
     xs: Sequence[Any],
     loop: Loop,
@@ -149,29 +182,26 @@ def run_split(
     """Runs the pieces: `(carry, ys)` as a scan of the step gives them.
 
     Args:
+      fixed: from `do_once`.
       run_loop: `(step, loop, invariants, init, xs) -> (carry, ys)` for what is left of the loop.
       wrap: applied to the functions that work on all steps.
     """
-    step = pieces.step
-    fixed = dict(zip(step.invariants, invariants, strict=True))
-    made = [v for e in pieces.once for v in e.outputs]
-    fixed.update(zip(made, run(pieces.once, fixed, made), strict=True))
+    step, inner = pieces.step, pieces.loop
     rows: dict[Any, Any] = dict(zip(step.xs, xs, strict=True))
-    inner = pieces.loop
-    _at_once(pieces.before, fixed, rows, [*inner.xs, *used(pieces.after, step.ys)], loop, wrap)
+    wanted = [*inner.xs, *used(pieces.after), *step.ys]
+    _at_once(pieces.before, fixed, rows, wanted, loop, wrap)
     carry, stacks = run_loop(
         inner, loop, [fixed[v] for v in inner.invariants], init, [rows[v] for v in inner.xs]
     )
     rows.update(zip(inner.ys, stacks, strict=True))
     _at_once(pieces.after, fixed, rows, step.ys, loop, wrap)
-    ys = [_stack(fixed, rows, y, loop.length) for y in step.ys]
-    return carry, ys
+    return carry, [_stack(fixed, rows, y, loop.length) for y in step.ys]
 
 
 def _at_once(
     equations: list[Equation],
-    fixed: dict[Value, Any],
-    rows: dict[Value, Any],
+    fixed: Mapping[Value, Any],
+    rows: dict[Any, Any],
     wanted: Sequence[Atom],
     loop: Loop,
     wrap: Callable[[Callable], Callable],
@@ -195,7 +225,7 @@ def _at_once(
     rows.update(zip(outputs, results, strict=True))
 
 
-def _stack(fixed: dict[Value, Any], rows: dict[Value, Any], y: Atom, length: int) -> Any:
+def _stack(fixed: Mapping[Value, Any], rows: dict[Value, Any], y: Atom, length: int) -> Any:
     if isinstance(y, Value) and y in rows:
         return rows[y]
     value = jnp.asarray(read(fixed, y))

@@ -21,7 +21,7 @@ import numpy as np
 
 from recurrax.scan import _jax
 from recurrax.scan.cut import minimum_cut
-from recurrax.scan.fission import Loop, Step, plain_scan, run_split, split
+from recurrax.scan.fission import Loop, Step, do_once, plain_scan, run_split, split
 from recurrax.scan.graph import Constant, Value, from_jaxpr, needed, run, used
 from recurrax.scan.kinds import Kind, classify, is_cheap, mentions
 
@@ -30,8 +30,7 @@ def differentiable_scan(
     step: Step, loop: Loop, invariants: Sequence[Any], init: Sequence[Any], xs: Sequence[Any]
 ) -> tuple[list[Any], list[Any]]:
     """`plain_scan` with weight gradients taken once, over all steps."""
-    # The linear map of a custom_vjp function can be transposed but not written down as a jaxpr.
-    if mentions(step.equations, "custom_vjp") or mentions(step.equations, "custom_lin"):
+    if not is_rewritten(step):
         return plain_scan(step, loop, invariants, init, xs)
     sizes = len(invariants), len(invariants) + len(init)
 
@@ -49,6 +48,14 @@ def differentiable_scan(
     return scan(*invariants, *init, *xs)
 
 
+def is_rewritten(step: Step) -> bool:
+    """Whether the rule below applies.
+
+    The linear map of a custom_vjp function can be transposed but not written down as a jaxpr.
+    """
+    return not mentions(step.equations, "custom_vjp") and not mentions(step.equations, "custom_lin")
+
+
 def _nonzero(tangent: Any) -> Any:
     """The tangent, or None where it is zero because nothing depends on it."""
     if isinstance(tangent, jax.custom_derivatives.SymbolicZero):
@@ -56,22 +63,24 @@ def _nonzero(tangent: Any) -> Any:
     return tangent if _jax.is_differentiable(tangent) else None
 
 
-class _Derivative(NamedTuple):
+class Derivative(NamedTuple):
     """`forward`: the step, with what is to be stored as further ys. `linear`: the step of the
-    tangents, whose inputs are values of `forward` and `tangents`, those of the active inputs."""
+    tangents, whose inputs are values of `forward` and `tangents`, those of the active inputs.
+    `shifted`: carries, and the ys that have them one step later."""
 
     forward: Step
     linear: Step
     tangents: list[Value]
+    shifted: list[tuple[Value, Value]]
 
 
 def _jvp(step: Step, loop: Loop, primals, tangents):
     """The rule. Tangents that are zero come as None."""
-    active = _active(step, *([t is not None for t in part] for part in tangents))
+    active = activity(step, *([t is not None for t in part] for part in tangents))
     if not any((*active.carry, *active.ys)):
         carry, ys = differentiable_scan(step, loop, *primals)
         return (carry, ys), ([_zero(c) for c in carry], [_zero(y) for y in ys])
-    forward, linear, tangent_values = _differentiate(step, primals, active)
+    forward, linear, tangent_values, shifted = differentiate(step, primals, active)
     carry, ys = differentiable_scan(forward, loop, *primals)
 
     invariants, init, xs = primals
@@ -82,12 +91,15 @@ def _jvp(step: Step, loop: Loop, primals, tangents):
     env: dict[Any, Any] = dict(zip(forward.invariants, invariants, strict=True))
     env.update(zip(forward.xs, xs, strict=True))
     env.update(zip(forward.ys, ys, strict=True))
+    starts = dict(zip(forward.carry, init, strict=True))
+    env.update((v, _one_step_back(env[y], starts[v], loop.reverse)) for v, y in shifted)
     env.update(
         zip(tangent_values, [t for t, flag in zip(given, on, strict=True) if flag], strict=True)
     )
+    pieces = split(linear, summed=frozenset(tangent_values))
     d_carry, d_ys = run_split(
-        split(linear),
-        [env[v] for v in linear.invariants],
+        pieces,
+        do_once(pieces, [env[v] for v in linear.invariants]),
         [env[v] for v in linear.carry],
         [env[v] for v in linear.xs],
         loop,
@@ -96,6 +108,13 @@ def _jvp(step: Step, loop: Loop, primals, tangents):
     )
     ys = ys[: len(step.ys)]
     return (carry, ys), (_fill(carry, d_carry, active.carry), _fill(ys, d_ys, active.ys))
+
+
+def _one_step_back(stack: Any, start: Any, reverse: bool) -> Any:
+    """The carry before every step, from the stack of the carries after."""
+    start = start[None]
+    rows = [stack[1:], start] if reverse else [start, stack[:-1]]
+    return jnp.concatenate(rows)
 
 
 def _recomputing(function):
@@ -134,16 +153,20 @@ def _zero(value: Any) -> Any:
     return np.zeros(jnp.shape(value), jax.dtypes.float0)
 
 
-class _Active(NamedTuple):
+class Activity(NamedTuple):
     """Which values of a step have a tangent that may be other than zero."""
 
     invariants: list[bool]
     carry: list[bool]
     xs: list[bool]
     ys: list[bool]
+    values: set[Value]
 
 
-def _active(step: Step, invariants, carry, xs) -> _Active:
+def activity(
+    step: Step, invariants: Sequence[bool], carry: Sequence[bool], xs: Sequence[bool]
+) -> Activity:
+    """Follows the tangents that the inputs have through the step, until the carry's are known."""
     carry = list(carry)
     while True:
         on = {
@@ -157,11 +180,12 @@ def _active(step: Step, invariants, carry, xs) -> _Active:
                 on.update(v for v in equation.outputs if _jax.is_differentiable(v.aval))
         reached = [c or out in on for c, out in zip(carry, step.carry_out, strict=True)]
         if reached == carry:
-            return _Active(list(invariants), carry, list(xs), [y in on for y in step.ys])
+            ys = [y in on for y in step.ys]
+            return Activity(list(invariants), carry, list(xs), ys, on)
         carry = reached
 
 
-def _differentiate(step: Step, primals, active: _Active) -> _Derivative:
+def differentiate(step: Step, primals, active: Activity) -> Derivative:
     """Linearises the step and chooses what to store."""
     on = [*active.invariants, *active.carry, *active.xs]
     on_out = [*active.carry, *active.ys]
@@ -176,7 +200,9 @@ def _differentiate(step: Step, primals, active: _Active) -> _Derivative:
     leaves = graph.outputs[n_out:]
 
     kinds = classify(graph.equations, invariants, carry, xs)
-    at_hand = {*xs, *(y for y in ys if isinstance(y, Value))}
+    given = {y for y in ys if isinstance(y, Value)}
+    shifted = [(v, out) for v, out in zip(carry, carry_out, strict=True) if out in given]
+    at_hand = {*xs, *given, *(v for v, _ in shifted)}
     stored = minimum_cut(
         graph.equations,
         [leaf for leaf in leaves if isinstance(leaf, Value)],
@@ -208,7 +234,7 @@ def _differentiate(step: Step, primals, active: _Active) -> _Derivative:
         d_outputs[: len(d_carry)],
         d_outputs[len(d_carry) :],
     )
-    return _Derivative(forward, linear_step, tangents)
+    return Derivative(forward, linear_step, tangents, [s for s in shifted if s[0] in stored])
 
 
 def _linearise(step: Step, primals, on: Sequence[bool], on_out: Sequence[bool]):

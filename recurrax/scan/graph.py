@@ -30,10 +30,13 @@ class Value:
         return int(np.prod(self.aval.shape)) * itemsize
 
 
-class Constant(NamedTuple):
-    """An input that is known while tracing."""
+class Constant:
+    """An input that is known while tracing, known by identity."""
 
-    value: Any
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any):
+        self.value = value
 
 
 Atom = Value | Constant

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 
 from recurrax.scan import _jax
-from recurrax.scan.fission import run_split, split
+from recurrax.scan.checkpoint import Checkpoint, check_checkpoint, checkpointed
+from recurrax.scan.fission import do_once, plain_scan, run_split, split
 from recurrax.scan.gradient import differentiable_scan
 from recurrax.scan.trace import call_of, evaluate, is_opaque, trace, without_constant_carry
 
@@ -22,7 +24,7 @@ def scan(
     unroll: int | bool = 1,
     *,
     fission: bool = True,
-    checkpoint: None = None,
+    checkpoint: int | str | None = None,
 ) -> tuple[Any, Any]:
     """`jax.lax.scan`, with less in the loop.
 
@@ -50,23 +52,49 @@ def scan(
       reverse: from the last step to the first.
       unroll: how many steps one iteration of the compiled loop takes.
       fission: False for `jax.lax.scan` as it is.
+      checkpoint: what the backward pass keeps of the forward one. With S the bytes of the carry and
+        R those that one step stores for its derivative, besides xs and ys themselves:
+
+        - None: everything, T R bytes, and no work twice;
+        - an int k: the carry every k steps, T/k S + k R bytes, and one more forward pass;
+        - "sqrt": the same with k the square root of T, about sqrt(T) (S + R) bytes;
+        - "recursive": by halves (Griewank and Walther, 2000, with two parts a level), about
+          log2(T/8) S + 16 R bytes, and log2(T/8) more forward passes.
+
+        Weight gradients are then one contraction for each of the innermost loops.
+
+    Raises:
+      ValueError, TypeError: as `jax.lax.scan`; `checkpoint` is none of the above.
     """
-    if checkpoint is not None:
-        raise NotImplementedError(f"checkpoint={checkpoint!r}")
-    if not fission:
+    how = check_checkpoint(checkpoint)
+    if not fission and how is None:
         return jax.lax.scan(f, init, xs, length, reverse, unroll)
-    return evaluate(trace(f, init, xs, length, reverse, unroll), _run)
+    run = functools.partial(_run, fission=fission, checkpoint=how)
+    return evaluate(trace(f, init, xs, length, reverse, unroll), run)
 
 
-def _run(equation: Any, values: list[Any]) -> list[Any]:
+def _run(equation: Any, values: list[Any], fission: bool, checkpoint: Checkpoint) -> list[Any]:
     """A traced loop, split and run."""
     if is_opaque(equation):
         return _jax.bind(equation, values)
     whole = call_of(equation, values)
     call = without_constant_carry(whole)
-    carry, ys = run_split(
-        split(call.step), call.invariants, call.init, call.xs, call.loop, differentiable_scan
-    )
+    if fission:
+        pieces = split(call.step)
+        fixed = do_once(pieces, call.invariants)
+
+        def steps(loop, init, xs):
+            return run_split(pieces, fixed, init, xs, loop, differentiable_scan)
+    else:
+
+        def steps(loop, init, xs):
+            return plain_scan(call.step, loop, call.invariants, init, xs)
+
+    xs = [_jax.time_first(x) for x in call.xs]
+    if checkpoint is None:
+        carry, ys = steps(call.loop, call.init, xs)
+    else:
+        carry, ys = checkpointed(steps, call.loop, call.init, xs, checkpoint)
     final = dict(zip(whole.step.carry, whole.init, strict=True))
     final.update(zip(call.step.carry, carry, strict=True))
     return [*(final[v] for v in whole.step.carry), *ys]
