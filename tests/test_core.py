@@ -134,7 +134,7 @@ def test_features_are_a_positive_int():
     for factory in (rx.elman, rx.lstm, rx.gru, rx.dense):
         for bad in (2.0, "8", None, True, jnp.ones(())):
             with pytest.raises(TypeError, match="features must be an int, got "):
-                factory(bad)
+                factory(bad)  # pyright: ignore[reportArgumentType]
         for bad in (0, -3):
             with pytest.raises(ValueError, match=f"features must be at least 1, got {bad}"):
                 factory(bad)
@@ -172,7 +172,7 @@ def test_numpy_inputs_mean_what_jax_computes_in():
     """NumPy's float64 gives float32 params where JAX has no float64, without a warning."""
     params = rx.lstm(2).init(jax.random.key(0), np.ones(3))
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
-    _, ys = rx.unroll(rx.lstm(2), params, np.ones((4, 3)), length=np.int64(3))
+    _, ys = rx.unroll(rx.lstm(2), params, np.ones((4, 3)), length=jnp.int32(3))
     assert ys.dtype == jnp.float32
 
 
