@@ -89,18 +89,39 @@ def same_variation(*values: jax.Array) -> list[jax.Array]:
     return [widen(v, tuple(every - own)) for v, own in zip(values, axes, strict=True)]
 
 
-def primitive(name: str, function: Callable[..., jax.Array]) -> core.Primitive:
-    """A primitive that computes what the function does, but may have rules of its own."""
+def primitive(
+    name: str, function: Callable[..., jax.Array], partitioned: Callable[..., jax.Array]
+) -> core.Primitive:
+    """A primitive that computes what the function does, but may have rules of its own.
+
+    Args:
+      partitioned: the same in a form that the compiler can divide among devices; it is used where
+        the compiler does that, and `function` on one device and in `shard_map`.
+    """
     new = core.Primitive(name)
-    new.def_impl(jax.jit(function, static_argnames=("precision", "preferred_element_type")))
+    names = ("precision", "preferred_element_type")
+    new.def_impl(jax.jit(lambda *a, **params: new.bind(*a, **params), static_argnames=names))
 
     def abstract(*avals, **params):
-        closed = jax.make_jaxpr(functools.partial(function, **params))(*avals)
+        closed = jax.make_jaxpr(functools.partial(partitioned, **params))(*avals)
         return closed.out_avals[0]
 
+    def lower(ctx, *operands, **params):
+        divided = _is_partitioned(ctx.module_context.axis_context)
+        rule = mlir.lower_fun(partitioned if divided else function, multiple_results=False)
+        return rule(ctx, *operands, **params)
+
     new.def_abstract_eval(abstract)
-    mlir.register_lowering(new, mlir.lower_fun(function, multiple_results=False))
+    mlir.register_lowering(new, lower)
     return new
+
+
+def _is_partitioned(context: Any) -> bool:
+    """Whether arrays of the program being lowered may be sharded by the compiler."""
+    if isinstance(context, mlir.ShardingContext):
+        return context.num_devices > 1
+    mesh, manual = getattr(context, "mesh", None), getattr(context, "manual_axes", frozenset())
+    return mesh is not None and not set(mesh.axis_names) <= set(manual)
 
 
 def bilinear(new: core.Primitive, transpose_first: Callable, transpose_second: Callable) -> None:

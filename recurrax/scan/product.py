@@ -24,18 +24,22 @@ from recurrax.scan.kinds import Kind, Kinds, kind_of
 
 def _rows(a: jax.Array, w: jax.Array, **how: Any) -> jax.Array:
     """a [..., K] w [K, N] -> [..., N]."""
-    flat = lax.dot_general(a.reshape(-1, a.shape[-1]), w, (((1,), (0,)), ((), ())), **how)
-    return flat.reshape(*a.shape[:-1], w.shape[1])
+    return lax.dot_general(a, w, (((a.ndim - 1,), (0,)), ((), ())), **how)
 
 
 def _columns(a: jax.Array, c: jax.Array, **how: Any) -> jax.Array:
     """a [..., K], c [..., N] -> [K, N], summed over the axes in front."""
-    a, c = a.reshape(-1, a.shape[-1]), c.reshape(-1, c.shape[-1])
-    return lax.dot_general(a, c, (((0,), (0,)), ((), ())), **how)
+    front = tuple(range(a.ndim - 1))
+    return lax.dot_general(a, c, ((front, front), ((), ())), **how)
 
 
-rows_p = _jax.primitive("rows", _rows)
-columns_p = _jax.primitive("columns", _columns)
+def _merged_columns(a: jax.Array, c: jax.Array, **how: Any) -> jax.Array:
+    """The same. Merged, the axes could not stay sharded, as the batch may be."""
+    return _columns(a.reshape(-1, a.shape[-1]), c.reshape(-1, c.shape[-1]), **how)
+
+
+rows_p = _jax.primitive("rows", _rows, _rows)
+columns_p = _jax.primitive("columns", _merged_columns, _columns)
 
 _jax.bilinear(
     rows_p,
