@@ -35,7 +35,7 @@ from recurrax.scan.rewrite import regroup_sums, split_products
 
 # A product leaves the loop although up to so many times more bytes are then stored between: T rows
 # at once run several times faster than row by row.
-_PRODUCT_WORTH = 4
+_PRODUCT_WORTH = 16
 
 
 class Step(NamedTuple):
