@@ -3,6 +3,7 @@
 >>> import recurrax as rx
 """
 
+from recurrax import decode as decode
 from recurrax import initializers as initializers
 from recurrax.attention import Attention as Attention
 from recurrax.attention import Memory as Memory
@@ -38,12 +39,16 @@ from recurrax.decode import average as average
 from recurrax.decode import beam_search as beam_search
 from recurrax.decode import gnmt as gnmt
 from recurrax.decode import greedy as greedy
+from recurrax.decode import processed as processed
+from recurrax.decode import sample as sample
 from recurrax.decode import score as score
 from recurrax.decode import word_reward as word_reward
 from recurrax.gradients import ClippingReport as ClippingReport
 from recurrax.gradients import clipped as clipped
 from recurrax.gradients import clipping_report as clipping_report
+from recurrax.scan import ScanReport as ScanReport
 from recurrax.scan import scan as scan
+from recurrax.scan import scan_report as scan_report
 from recurrax.scan import unroll as unroll
 
 __version__ = "0.1.0"
