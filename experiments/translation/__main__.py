@@ -52,14 +52,16 @@ class Evaluate:
     beam: tuple[int, ...] = (0, 1, 2, 5, 10)
     """Beam sizes; 0 is greedy search."""
     length_penalty: float = 1.0
-    """alpha of the GNMT length penalty."""
+    """alpha of the GNMT length penalty: above 0 favours longer translations."""
     average: int = 1
     """How many of the best checkpoints to average."""
     batch_size: int = 50
+    """Sentences that are translated together; it changes the speed and nothing else."""
     splits: tuple[str, ...] = ()
-    """Instead of every test split."""
+    """Their names; every test split unless given."""
     data: Path | None = None
-    """Instead of the data that the model was trained on."""
+    """A folder or a tab-separated file as for training; what the model was trained on unless
+    given."""
 
 
 @dataclasses.dataclass
@@ -67,16 +69,21 @@ class Translate:
     """Translates sentences from the arguments, a file, or standard input, one a line."""
 
     sentences: tyro.conf.Positional[tuple[str, ...]] = ()
+    """In quotes, each an argument; standard input is read where there is none, and no file."""
     folder: Path = MAIN_JOB
     """A trained model."""
     file: Path | None = None
+    """Sentences to translate, one a line; plain or .gz."""
     beam: int = 5
     """Beam size; 0 is greedy search."""
     n_best: int = 1
     """More than 1: so many translations each, as number<TAB>score<TAB>translation."""
     length_penalty: float = 1.0
+    """alpha of the GNMT length penalty: above 0 favours longer translations."""
     average: int = 1
+    """How many of the best checkpoints to average."""
     batch_size: int = 50
+    """Sentences that are translated together; it changes the speed and nothing else."""
 
 
 @dataclasses.dataclass

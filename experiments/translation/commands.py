@@ -13,7 +13,7 @@ import numpy as np
 
 from experiments.common.devices import data_mesh, replicate
 from experiments.common.errors import UserError
-from experiments.common.files import write_json
+from experiments.common.files import write_file, write_json
 from experiments.common.metrics import read_metrics
 from experiments.common.plots import attention_map, learning_curves
 from experiments.common.progress import Progress
@@ -29,9 +29,16 @@ GREEDY = 0
 
 
 class Model:
-    """A trained model, loaded, on this machine's devices."""
+    """A trained model, loaded, on this machine's devices.
+
+    Raises:
+      UserError: a number below 1, or no intact model in the folder.
+    """
 
     def __init__(self, folder: ModelFolder, average: int, batch_size: int):
+        for name, value in (("average", average), ("batch size", batch_size)):
+            if value < 1:
+                raise UserError(f"the {name} must be at least 1; got {value}.")
         self.config, self.vocabularies, self.translator, params = folder.load(average)
         self.mesh = data_mesh(batch_size)
         self.params = replicate(params, self.mesh)
@@ -65,27 +72,31 @@ def evaluate(
     Seconds are those of a second pass over the split, when every shape is compiled.
 
     Raises:
-      UserError: no such split, no model, broken data.
+      UserError: no such split, no model, broken data, a number out of its range.
     """
+    if not beam_sizes:
+        raise UserError("no beam size is given; 0 is greedy search.")
     model = Model(folder, average, batch_size)
+    searches = {beam_size: model.search(beam_size) for beam_size in beam_sizes}
     data_config = model.config.data
     if data_path is not None:
         data_config = dataclasses.replace(data_config, path=data_path)
     data = load_data(data_config)
-    splits = splits or [name for name in data if name.startswith("test")]
+    splits = splits or [name for name in data if name.startswith("test")] or ["test"]
     for name in splits:
-        if name not in data:
+        if not data.get(name):
             raise UserError(f"there is no split {name!r}; there are {', '.join(data)}.")
     table: dict[str, dict[int, Scores]] = {}
     for name in splits:
         pairs = data[name]
         sources, references = [p.source for p in pairs], [p.target for p in pairs]
         table[name], rows = {}, {}
-        print(f"\n{name}: {len(pairs)} sentences, mean of the {average} best checkpoints")
+        mean = "best checkpoint" if average == 1 else f"mean of the {average} best checkpoints"
+        print(f"\n{name}: {len(pairs)} sentences, {mean}")
         print(f"{'search':>8} {'BLEU':>6} {'chrF':>6} {'length':>7} {'seconds':>8}")
         found: list[list[Hypothesis]] = []
         for beam_size in beam_sizes:
-            search = model.search(beam_size)
+            search = searches[beam_size]
             with Progress(2 * len(pairs)) as progress:
                 for _ in range(2):
                     begin = time.monotonic()
@@ -158,18 +169,21 @@ def read_sentences(arguments: Sequence[str], file: Path | None) -> list[str]:
     """Sentences from the arguments, from a file, or from standard input, one a line.
 
     Raises:
-      UserError: both are given, the file is missing or is not UTF-8, or there are none.
+      UserError: both are given, the file is missing, something is not UTF-8, or there are none.
     """
     if arguments and file is not None:
         raise UserError("sentences came both as arguments and as a file; give one of them.")
-    if arguments:
-        return list(arguments)
     if file is not None:
         return read_lines(file)
     try:
-        text = sys.stdin.buffer.read().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"standard input is not UTF-8: {error}.") from error
+        if arguments:
+            # Python hides bytes that are not UTF-8 in its arguments; here they come to light.
+            "".join(arguments).encode()
+            return list(arguments)
+        text = sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeError as error:
+        where = "an argument" if arguments else "standard input"
+        raise UserError(f"{where} is not valid UTF-8: {error}.") from error
     if not text.strip():
         raise UserError("no sentences: give some as arguments, with --file, or on standard input.")
     return text.removesuffix("\n").split("\n")
@@ -209,6 +223,4 @@ def _draw_attention(
 
 
 def _write_lines(path: Path, lines: Sequence[Any]) -> None:
-    from experiments.common.files import write_file
-
     write_file(path, "".join(f"{line}\n" for line in lines))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -35,7 +37,11 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """One training run."""
+    """One training run.
+
+    Raises:
+      ValueError: a setting out of its range, or two that contradict each other; it is named.
+    """
 
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
@@ -57,6 +63,9 @@ class TrainConfig:
     save_seconds: float = 300.0
     """Also save within an epoch, this often."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2, default=str) + "\n"
@@ -82,8 +91,63 @@ class TrainConfig:
             data["path"] = None if data["path"] is None else Path(data["path"])
             data["columns"] = tuple(data["columns"])
             return TrainConfig(data=DataConfig(**data), model=ModelConfig(**model), **fields)
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+        except json.JSONDecodeError as error:
+            raise ValueError(f"not JSON, perhaps cut short: {error}") from error
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"not a training configuration: {error}") from error
+
+
+_RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    (
+        "a whole number from 1",
+        lambda value: isinstance(value, int) and value >= 1,
+        "epochs batch_size buckets keep vocabulary max_pieces embedding encoder encoder_layers "
+        "decoder decoder_layers attention_features attentional",
+    ),
+    (
+        "a whole number from 0",
+        lambda value: isinstance(value, int) and value >= 0,
+        "warmup_steps patience seed",
+    ),
+    ("above 0", lambda value: 0 < value, "clip_norm"),
+    ("above 0 and finite", lambda value: 0 < value < math.inf, "learning_rate"),
+    ("at least 0", lambda value: value >= 0, "save_seconds"),
+    ("at least 0 and finite", lambda value: 0 <= value < math.inf, "weight_decay"),
+    (
+        "in [0, 1)",
+        lambda value: 0 <= value < 1,
+        "dropout weight_dropout word_dropout bpe_dropout label_smoothing",
+    ),
+)
+
+
+def _check(config: TrainConfig) -> None:
+    """Raises ValueError for what no run can be made of, before anything is read or written."""
+    data, model = config.data, config.model
+    settings = {**vars(data), **vars(model), **vars(config)}
+    for expected, holds, names in _RANGES:
+        for name in names.split():
+            if not holds(settings[name]):
+                raise ValueError(f"{name} must be {expected}; got {settings[name]}")
+    for part in (ModelConfig, TrainConfig):
+        for name, kind in get_type_hints(part).items():
+            if get_origin(kind) is Literal and settings[name] not in get_args(kind):
+                choices = ", ".join(get_args(kind))
+                raise ValueError(f"{name} must be one of {choices}; got {settings[name]}")
+    if model.attention in ("dot", "scaled_dot") and model.decoder != 2 * model.encoder:
+        raise ValueError(
+            f"attention={model.attention} compares decoder and memory features, so decoder must "
+            f"be twice encoder; got {model.decoder} and {model.encoder}"
+        )
+    if data.source == data.target:
+        raise ValueError(f"source and target are both {data.source!r}")
+    if model.tie in ("embeddings", "all") and not data.joint:
+        raise ValueError(f"tie={model.tie} needs one joint vocabulary for both languages")
+    if model.tie in ("output", "all") and model.attentional != model.embedding:
+        raise ValueError(
+            f"tie={model.tie} needs attentional and embedding to be equal; got "
+            f"{model.attentional} and {model.embedding}"
+        )
 
 
 PRESETS: dict[str, tuple[str, TrainConfig]] = {
@@ -91,7 +155,7 @@ PRESETS: dict[str, tuple[str, TrainConfig]] = {
     "small": (
         "the generated corpus in a few minutes on two cores",
         TrainConfig(
-            data=DataConfig(vocabulary=1000),
+            data=DataConfig(vocabulary=1500),
             model=ModelConfig(
                 cell="gru",
                 embedding=128,
@@ -102,7 +166,8 @@ PRESETS: dict[str, tuple[str, TrainConfig]] = {
                 tie="all",
                 dropout=0.1,
             ),
-            epochs=6,
+            epochs=4,
+            batch_size=64,
             buckets=4,
             learning_rate=3e-3,
         ),

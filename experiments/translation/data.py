@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.common.errors import warn
+from experiments.common.errors import UserError, warn
 from experiments.translation.config import DataConfig
 from experiments.translation.text import Pair, read_parallel
 
@@ -16,6 +16,11 @@ def load_data(config: DataConfig) -> dict[str, list[Pair]]:
     if config.path is None:
         from experiments.translation.corpus import generate
 
+        if {config.source, config.target} != {"de", "en"}:
+            raise UserError(
+                f"the generated corpus is in de and en; got source {config.source!r} and target "
+                f"{config.target!r}."
+            )
         return generate(source=config.source)
     splits = read_parallel(config.path, config.source, config.target, columns=config.columns)
     for name, split in splits.items():

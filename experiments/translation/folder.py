@@ -49,7 +49,7 @@ class ModelFolder:
         try:
             return TrainConfig.from_json(read_file(self.path / "config.json").decode())
         except ValueError as error:
-            raise UserError(f"{self.path / 'config.json'} is {error}.") from error
+            raise UserError(f"{self.path / 'config.json'}: {error}.") from error
 
     def vocabularies(self) -> Vocabularies:
         """Raises UserError where one is missing or damaged."""
@@ -64,7 +64,13 @@ class ModelFolder:
         return Vocabularies(*sides)
 
     def translator(self, config: TrainConfig, vocabularies: Vocabularies) -> Translator:
-        return Translator(config.model, vocabularies.source.size, vocabularies.target.size)
+        sizes = vocabularies.source.size, vocabularies.target.size
+        if config.data.joint and sizes[0] != sizes[1]:
+            raise UserError(
+                f"{self.path}: source.spm and target.spm must be the same joint vocabulary, but "
+                f"hold {sizes[0]} and {sizes[1]} pieces."
+            )
+        return Translator(config.model, *sizes)
 
     def checkpoints(self, config: TrainConfig) -> Checkpoints:
         return Checkpoints(
@@ -79,12 +85,13 @@ class ModelFolder:
         """
         config, vocabularies = self.config(), self.vocabularies()
         translator = self.translator(config, vocabularies)
-        params = init_params(translator, config.seed)
+        # Shapes are all that reading needs: drawing the numbers would cost a compilation.
+        params = jax.eval_shape(translator.init, jax.random.key(config.seed))
         checkpoints = self.checkpoints(config)
         if not checkpoints.best_steps():
             raise UserError(
-                f"{self.path} holds no trained model yet: no checkpoint has a validation score. "
-                f"Train on with: python -m experiments.translation train --folder {self.path}"
+                f"{self.path} holds no trained model yet: no epoch was finished and validated; "
+                f"the command that began it goes on."
             )
         restored: Any = checkpoints.average(params, best=average, part="params")
         return config, vocabularies, translator, restored.state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -39,6 +40,9 @@ class Search:
     Args:
       beam_size: the number of live hypotheses; 0 is greedy search.
       n_best: how many translations of each sentence; at most the beam, or 1.
+
+    Raises:
+      UserError: `beam_size` or `n_best` is out of its range.
     """
 
     def __init__(
@@ -51,6 +55,8 @@ class Search:
         beam_size: int = 5,
         n_best: int = 1,
     ):
+        if beam_size < 0:
+            raise UserError(f"a beam size must be at least 1, or 0 for greedy; got {beam_size}.")
         if not 1 <= n_best <= max(beam_size, 1):
             raise UserError(
                 f"the number of translations a sentence must be from 1 to the beam size "
@@ -91,7 +97,13 @@ class Search:
         length_penalty: float = 1.0,
         progress: Callable[[int], object] = lambda count: None,
     ) -> list[list[Hypothesis]]:
-        """The `n_best` translations of each sentence, best first, in the order of `sentences`."""
+        """The `n_best` translations of each sentence, best first, in the order of `sentences`.
+
+        Raises:
+          UserError: the penalty is not a finite number.
+        """
+        if not math.isfinite(length_penalty):
+            raise UserError(f"the length penalty must be a finite number; got {length_penalty}.")
         results: list[list[Hypothesis]] = [[] for _ in sentences]
         for batch in evaluation_batches(sentences, self.vocabularies.source, self.batch_size):
             found = self._run(

@@ -57,7 +57,6 @@ def train(config: TrainConfig, path: Path) -> ModelFolder:
         vocabularies = train_vocabularies(
             data["train"], config.data.vocabulary, joint=config.data.joint
         )
-        folder.create(config, vocabularies)
     batches = Batches(
         data["train"],
         vocabularies,
@@ -70,6 +69,8 @@ def train(config: TrainConfig, path: Path) -> ModelFolder:
     )
     mesh = data_mesh(config.batch_size)
     translator = folder.translator(config, vocabularies)
+    if not folder.exists:  # not earlier: settings that fail above leave no folder behind
+        folder.create(config, vocabularies)
     optimizer = make_optimizer(config, len(batches))
     params: Any = init_params(translator, config.seed)
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
