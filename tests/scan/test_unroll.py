@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -127,7 +126,10 @@ def test_bad_input_is_named():
     cell = rx.elman(3)
     xs = jnp.ones((4, 2))
     params = cell.init(jax.random.key(0), xs[0])
-    run: Callable[..., Any] = functools.partial(rx.unroll, cell, params)
+
+    def run(xs, **options: Any):
+        return rx.unroll(cell, params, xs, **options)
+
     for call, error, message in [
         (lambda: run(None), ValueError, "xs: expected at least one array with a time axis"),
         (lambda: run(1.0), ValueError, "xs: expected a leading time axis .*, got a scalar"),

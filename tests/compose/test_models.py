@@ -1,0 +1,264 @@
+"""Serial, stack, bidirectional and residual against chains made by hand and NumPy loops."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import recurrax as rx
+from tests.cells import registry
+from tests.cells.harness import assert_close, assert_same_bits, random_like, row, to_numpy
+from tests.support import x64
+
+T, D = 4, 2
+LENGTHS = np.arange(T + 1)
+B = len(LENGTHS)
+KEY = jax.random.key(0)
+XS = np.random.default_rng(0).normal(size=(B, T, D))
+STRUCT = jax.ShapeDtypeStruct((T, D), "float64")
+
+
+def random_params(model, seed=0):
+    with x64():
+        shapes = jax.eval_shape(model.init, KEY, STRUCT)
+    return random_like(np.random.default_rng(seed), shapes)
+
+
+def batch(model, key=None):
+    """`(params, xs, lengths) -> (state, ys)`, vmapped and compiled."""
+
+    def run(params, xs, lengths):
+        return jax.vmap(lambda xs, n: model.apply(params, xs, length=n, key=key))(xs, lengths)
+
+    jitted = jax.jit(run)
+
+    def call(*arguments):
+        with x64():
+            return to_numpy(jitted(*arguments))
+
+    return call
+
+
+def loop(step, params, state, xs):
+    ys = []
+    for x in xs:
+        state, y = step(params, state, x)
+        ys.append(y)
+    return state, ys
+
+
+@pytest.mark.parametrize("merge", ["concat", "sum", "mean"])
+def test_bidirectional_is_two_runs(merge):
+    """At each length: one run from each end of the valid part, by NumPy loops."""
+    model = rx.bidirectional(rx.elman(3), rx.gru(3), merge=merge)
+    params = random_params(model)
+    states, ys = batch(model)(params, XS, LENGTHS)
+    for b, n in enumerate(LENGTHS):
+        zeros = np.zeros(3)
+        state_f, forward = loop(registry.elman(np.tanh), params.forward, zeros, XS[b, :n])
+        state_b, backward = loop(registry.gru_after, params.backward, zeros, XS[b, :n][::-1])
+        pairs = zip(forward, backward[::-1], strict=True)
+        merged = {
+            "concat": lambda f, b: np.concatenate([f, b]),
+            "sum": lambda f, b: f + b,
+            "mean": lambda f, b: (f + b) / 2,
+        }[merge]
+        expected = np.zeros_like(ys[b])
+        for t, pair in enumerate(pairs):
+            expected[t] = merged(*pair)
+        assert_close((row(states, b), ys[b]), (rx.Bidirectional(state_f, state_b), expected))
+
+
+def deep():
+    return rx.serial(
+        rx.dropout(0.4),
+        rx.bidirectional(rx.elman(2), rx.gru(2)),
+        rx.dropout(0.4, variational=True),
+        rx.residual(rx.elman(4)),
+        rx.lstm(3),
+    )
+
+
+def test_padded_batch_is_each_example_alone():
+    """Outputs and states, dropout included, and no bit of what the padding holds gets through."""
+    model = deep()
+    params, key = random_params(model), jax.random.key(5)
+    run = batch(model, key)
+    states, ys = run(params, XS, LENGTHS)
+    past = np.arange(T) >= LENGTHS[:, None]
+    assert_same_bits(run(params, np.where(past[..., None], np.nan, XS), LENGTHS), (states, ys))
+    chosen = (0, 1, T - 1)
+    with x64():
+        alone = jax.jit(lambda p: [model.apply(p, XS[n, :n], key=key) for n in chosen])(params)
+    for n, (state, ys_n) in zip(chosen, alone, strict=True):
+        assert_close((row(states, n), ys[n, :n]), (state, ys_n))
+        assert not ys[n, n:].any()
+
+
+def test_residual_first_in_line_keeps_padding_out():
+    model = rx.residual(rx.elman(D))
+    params = random_params(model)
+    past = np.arange(T) >= LENGTHS[:, None]
+    run = batch(model)
+    states, ys = run(params, np.where(past[..., None], np.nan, XS), LENGTHS)
+    assert_same_bits((states, ys), run(params, XS, LENGTHS))
+    assert not ys[past].any()
+    _, expected = loop(registry.elman(np.tanh), params, np.zeros(D), XS[T])
+    assert_close(ys[T], XS[T] + np.stack(expected))
+
+
+def test_composes_under_jit_vmap_grad_jvp_in_an_outer_scan():
+    """State in and out: two chunks, carried by a scan around the model, are one run; and the
+    forward derivative is the backward one.
+    """
+    model = rx.serial(rx.elman(2), rx.residual(rx.gru(2)), rx.dense(1))
+    params = random_params(model)
+
+    def whole(params, xs):
+        state, ys = jax.vmap(lambda xs: model.apply(params, xs))(xs)
+        return (ys**2).sum(), (state, ys)
+
+    def chunked(params, xs):
+        def one(xs):
+            states = tuple(
+                rx.as_model(cell).apply(p, xs[:0])[0] for cell, p in zip(CELLS, params, strict=True)
+            )
+            body = lambda state, chunk: model.apply(params, chunk, state=state)  # noqa: E731
+            return jax.lax.scan(body, states, xs.reshape(2, T // 2, D))
+
+        state, ys = jax.vmap(one)(xs)
+        return (ys**2).sum(), (state, ys.reshape(B, T, 1))
+
+    CELLS = (rx.elman(2), rx.gru(2), rx.dense(1))
+    tangents = random_like(np.random.default_rng(1), (params, XS))
+
+    def everything(params, xs):
+        (_, outputs), gradients = jax.value_and_grad(whole, argnums=(0, 1), has_aux=True)(
+            params, xs
+        )
+        (_, chunks), again = jax.value_and_grad(chunked, argnums=(0, 1), has_aux=True)(params, xs)
+        _, along, _ = jax.jvp(chunked, (params, xs), tangents, has_aux=True)
+        return outputs, gradients, chunks, again, along
+
+    with x64():
+        outputs, gradients, chunks, again, along = to_numpy(jax.jit(everything)(params, XS))
+    assert_close(outputs, chunks)
+    assert_close(gradients, again)
+    dots = jax.tree.map(lambda g, t: (g * t).sum(), gradients, tangents)
+    np.testing.assert_allclose(along, sum(jax.tree.leaves(dots)), rtol=1e-10)
+
+
+def test_serial_is_the_chain_and_stack_is_serial():
+    cells = rx.lstm(3), rx.gru(2)
+    model, cell = rx.serial(*cells), rx.stack(*cells)
+    params = model.init(KEY, XS[0])
+    assert_same_bits(params, cell.init(KEY, XS[0, 0]))
+
+    @jax.jit
+    def run(params, xs):
+        first_state, ys = rx.unroll(cells[0], params[0], xs)
+        second_state, ys = rx.unroll(cells[1], params[1], ys)
+        chain = (first_state, second_state), ys
+        return chain, model.apply(params, xs), rx.unroll(cell, params, xs)
+
+    chain, serial, stacked = run(params, XS[0].astype(np.float32))
+    assert jax.tree.structure(chain) == jax.tree.structure(serial) == jax.tree.structure(stacked)
+    assert_close(serial, chain, 1e-6)
+    assert_close(stacked, chain, 1e-6)
+
+
+def test_keys_are_split_between_layers_the_same_way_each_time():
+    model = rx.serial(rx.dropout(0.5), rx.dropout(0.5))
+    xs = jnp.ones((40, 20))
+    _, ys = model.apply(((), ()), xs, key=KEY)
+    np.testing.assert_array_equal(ys, model.apply(((), ()), xs, key=KEY)[1])
+    # Two masks of their own keep a quarter; one mask used twice would keep a half.
+    kept = float((ys != 0).mean())
+    assert abs(kept - 0.25) < 5 * (0.25 * 0.75 / ys.size) ** 0.5
+    np.testing.assert_array_equal(ys[ys != 0], 4.0)
+
+
+def test_init_needs_only_shapes():
+    model = deep()
+    key, xs = KEY, jnp.ones((T, D))
+    params = model.init(key, jax.ShapeDtypeStruct(xs.shape, xs.dtype))
+    assert_same_bits(params, model.init(key, xs))
+    shapes = jax.eval_shape(model.init, key, xs)
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(lambda leaf: leaf.shape, shapes)
+
+
+def test_any_object_with_init_and_apply_is_a_layer():
+    class Double:
+        def init(self, key, xs):
+            return ()
+
+        def apply(self, params, xs, *, state=None, length=None, resets=None, key=None):
+            return (), 2 * xs
+
+    _, ys = rx.serial(Double(), Double()).apply(((), ()), jnp.ones((2, 1)))
+    assert ys.tolist() == [[4], [4]]
+
+
+def test_errors_name_the_argument():
+    xs = jnp.ones((T, D))
+    model = rx.serial(rx.dense(3), rx.dense(2))
+    params = model.init(KEY, xs)
+    both = rx.bidirectional(rx.dense(3), rx.dense(2))
+    both_params = both.init(KEY, xs)
+    stack = rx.stack(rx.dense(3), rx.dense(2))
+    uneven = rx.bidirectional(rx.dense(3), rx.dense(2), merge="sum")
+    serial = r"serial\(dense\(3\), dense\(2\)\)"
+    for call, error, message in [
+        (lambda: rx.serial(), ValueError, "serial: expected at least one layer, got none"),
+        (lambda: rx.stack(), ValueError, "stack: expected at least one cell, got none"),
+        (lambda: rx.serial(3), TypeError, "cell: expected an object with functions init"),
+        (lambda: rx.residual(rx.lstm), TypeError, "cell: expected an object with functions init"),
+        (lambda: rx.stack(model), TypeError, "cell: expected .* 'initial_state' is 'missing'"),
+        (lambda: rx.bidirectional(model, model), TypeError, "cell: expected an object with"),
+        (
+            lambda: rx.bidirectional(rx.lstm(2), rx.lstm(2), merge="add"),
+            ValueError,
+            "merge must be one of .*, got 'add'",
+        ),
+        (
+            lambda: model.apply(params[:1], xs),
+            TypeError,
+            f"{serial}: params must be a tuple of 2, one a layer, got one of 1",
+        ),
+        (
+            lambda: model.apply(None, xs),
+            TypeError,
+            f"{serial}: params must be a tuple of 2, one a layer, got NoneType",
+        ),
+        (
+            lambda: model.apply(params, xs, state=((),)),
+            TypeError,
+            f"{serial}: state must be a tuple of 2, one a layer, got one of 1",
+        ),
+        (
+            lambda: both.apply(both_params, xs, state=[(), ()]),
+            TypeError,
+            "state must be a tuple of 2, one a layer, got list",
+        ),
+        (lambda: both.apply(params[0].w, xs), TypeError, "params must be a tuple of 2"),
+        (lambda: stack.step(params, ((),), xs[0]), TypeError, "state must be a tuple of 2"),
+        (lambda: stack.initial_state(None), TypeError, "params must be a tuple of 2"),
+        (lambda: model.init(KEY, 1.0), ValueError, "xs: expected arrays with a leading time axis"),
+        (lambda: model.init(None, xs), TypeError, r"key must be one jax\.random\.key, got None"),
+        (lambda: model.apply(params, xs, key=0), TypeError, "key must be one .*, got 0"),
+        (lambda: model.apply(params, xs, length=9), ValueError, "length: .* from 0 to 4, got 9"),
+        (
+            lambda: uneven.apply(both_params, xs),
+            ValueError,
+            r"must have the shape of the backward output, got \(4, 3\) and \(4, 2\)",
+        ),
+        (
+            lambda: rx.residual(rx.dense(3)).apply(params[0], xs),
+            ValueError,
+            r"the layer's input must have the shape of its output, got \(4, 2\) and \(4, 3\)",
+        ),
+    ]:
+        with pytest.raises(error, match=message):
+            call()
