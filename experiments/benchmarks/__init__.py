@@ -1,0 +1,1 @@
+"""recurrax beside its peers; see README.md."""
