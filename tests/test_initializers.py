@@ -1,0 +1,66 @@
+"""Initialisers: what each block of a gate matrix looks like, and the errors."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from recurrax import initializers
+from recurrax.initializers import per_gate
+
+KEY = jax.random.key(0)
+
+
+@pytest.mark.parametrize(("rows", "width"), [(8, 8), (5, 8), (8, 5)])
+def test_each_gate_is_orthogonal(rows, width):
+    matrix = np.asarray(per_gate(initializers.orthogonal, 4)(KEY, (rows, 4 * width)))
+    assert matrix.shape == (rows, 4 * width)
+    blocks = np.split(matrix, 4, axis=1)
+    for block in blocks:
+        gram = block.T @ block if rows >= width else block @ block.T
+        np.testing.assert_allclose(gram, np.eye(len(gram)), atol=1e-5)
+    assert np.abs(blocks[0] - blocks[1]).max() > 0.1, "gates are drawn apart"
+
+
+@pytest.mark.parametrize("gates", [1, 3, 4])
+def test_glorot_variance_is_that_of_one_gate(gates):
+    """Var = 2 / (D + H), not 2 / (D + gates H); within 5 standard errors of the sample's.
+
+    A uniform variable's sample variance over n has the relative standard error sqrt(0.8 / n).
+    """
+    rows, width = 60, 40
+    matrix = np.asarray(per_gate(initializers.glorot_uniform, gates)(KEY, (rows, gates * width)))
+    for block in np.split(matrix, gates, axis=1):
+        expected = 2 / (rows + width)
+        bound = 5 * (0.8 / block.size) ** 0.5
+        np.testing.assert_allclose(block.var(), expected, rtol=bound)
+        assert np.abs(block).max() <= (6 / (rows + width)) ** 0.5
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_half_precision_is_the_rounded_draw(dtype):
+    draw = per_gate(initializers.orthogonal, 2)
+    matrix = draw(KEY, (4, 8), dtype)
+    assert matrix.dtype == dtype
+    np.testing.assert_array_equal(matrix, draw(KEY, (4, 8)).astype(dtype))
+
+
+def test_any_initializer_can_be_handed_in():
+    identity = per_gate(lambda key, shape, dtype: jnp.eye(*shape, dtype=dtype), 2)
+    np.testing.assert_array_equal(identity(KEY, (3, 6)), np.tile(np.eye(3), 2))
+
+
+def test_errors_name_the_argument():
+    with pytest.raises(TypeError, match="initializer must be a function, got 'orthogonal'"):
+        per_gate("orthogonal", 4)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="gates must be at least 1, got 0"):
+        per_gate(initializers.orthogonal, 0)
+    draw = per_gate(initializers.orthogonal, 4)
+    with pytest.raises(ValueError, match=r"shape must divide into 4 gates, got \(2, 6\)"):
+        draw(KEY, (2, 6))
+    with pytest.raises(ValueError, match=r"shape must divide into 4 gates, got \(\)"):
+        draw(KEY, ())
+    with pytest.raises(TypeError, match=r"key must be one jax\.random\.key, got None"):
+        draw(None, (2, 8))
