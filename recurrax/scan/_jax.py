@@ -69,6 +69,11 @@ def is_differentiable(aval: Any) -> bool:
     return jax.numpy.issubdtype(aval.dtype, jax.numpy.inexact)
 
 
+def is_half(aval: Any) -> bool:
+    """Whether values of this type are floating with fewer bits than float32."""
+    return jax.numpy.issubdtype(aval.dtype, jax.numpy.floating) and aval.dtype.itemsize < 4
+
+
 def type_of(value: Any) -> Any:
     """The type of a value, also of one that is being transposed for."""
     return value.aval if hasattr(value, "aval") else jax.typeof(value)

@@ -23,7 +23,7 @@ from recurrax.scan import _jax
 from recurrax.scan.cut import minimum_cut
 from recurrax.scan.fission import Loop, Step, do_once, plain_scan, run_split, split
 from recurrax.scan.graph import Constant, Value, from_jaxpr, needed, run, used
-from recurrax.scan.kinds import Kind, classify, is_cheap, mentions
+from recurrax.scan.kinds import Kind, classify, is_cheap, is_product, mentions
 
 
 def differentiable_scan(
@@ -96,6 +96,7 @@ def _jvp(step: Step, loop: Loop, primals, tangents):
     env.update(
         zip(tangent_values, [t for t, flag in zip(given, on, strict=True) if flag], strict=True)
     )
+    linear = _one_a_step(linear, tangent_values, env, loop.length)
     pieces = split(linear, summed=frozenset(tangent_values))
     d_carry, d_ys = run_split(
         pieces,
@@ -108,6 +109,23 @@ def _jvp(step: Step, loop: Loop, primals, tangents):
     )
     ys = ys[: len(step.ys)]
     return (carry, ys), (_fill(carry, d_carry, active.carry), _fill(ys, d_ys, active.ys))
+
+
+def _one_a_step(linear: Step, tangents: Sequence[Value], env: dict[Any, Any], length: int) -> Step:
+    """The linear step, with the half-precision tangents of summands as inputs of every step.
+
+    Their gradient is a sum over all steps. In the loop it would be rounded at every one and stand
+    still once it is 256 times its terms; from a stack it is taken in float32.
+    """
+    factors = {v for e in linear.equations if is_product(e) for v in e.values}
+    summands = [
+        v for v in tangents if v in linear.invariants and v not in factors and _jax.is_half(v.aval)
+    ]
+    for v in summands:
+        wide = jnp.broadcast_to(env[v].astype(jnp.float32), (length, *env[v].shape))
+        env[v] = wide.astype(v.aval.dtype)
+    invariants = tuple(v for v in linear.invariants if v not in summands)
+    return linear._replace(invariants=invariants, xs=(*linear.xs, *summands))
 
 
 def _one_step_back(stack: Any, start: Any, reverse: bool) -> Any:
