@@ -39,8 +39,8 @@ def plot_times(rows: Sequence[Row], path: str | Path) -> None:
             strict=True,
         )
     )
-    width = 1.2 + len(cells) * (0.9 + 0.14 * len(shapes) * len(contenders))
-    figure = Figure(figsize=(max(width, 7.0), 1.6 + 3.2 * len(passes)), layout="constrained")
+    width = max(7.0, 1.2 + len(cells) * (0.9 + 0.12 * len(shapes) * len(contenders)))
+    figure = Figure(figsize=(width, 1.6 + 3.2 * len(passes)), layout="constrained")
     grid = figure.subplots(len(passes), len(cells), squeeze=False, sharex=True, sharey="row")
     for i, which in enumerate(passes):
         for j, cell in enumerate(cells):
@@ -56,9 +56,8 @@ def plot_times(rows: Sequence[Row], path: str | Path) -> None:
             if label not in labels:
                 handles.append(handle)
                 labels.append(label)
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(8, len(labels)), frameon=False
-    )
+    columns = min(int(width / 1.7), len(labels))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     save(figure, path)
 
 

@@ -99,7 +99,8 @@ def as_json(
         "machine": here,
         "unit": "milliseconds",
         "rows": [
-            row._replace(timing=None)._asdict() | row.timing._asdict()  # pyright: ignore
+            {name: value for name, value in row._asdict().items() if name != "timing"}
+            | row.timing._asdict()
             for row in rows
         ],
         "absent": [

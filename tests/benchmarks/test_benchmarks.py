@@ -1,0 +1,155 @@
+"""The benchmarks: their arithmetic, their refusal of unequal work, and a run of seconds."""
+
+import importlib.util
+import itertools
+import json
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.benchmarks import __main__ as command
+from experiments.benchmarks.cells import Work, make_work, multiply_adds
+from experiments.benchmarks.contenders import assemble, check_same, ours
+from experiments.benchmarks.options import CELLS, PEERS, Cells, Shape, parse_shape
+from experiments.benchmarks.peers import Contender, Missing, gates, load, returned_gradients
+from experiments.benchmarks.report import Row, summary, table, times
+from experiments.benchmarks.timing import Timing, measure
+from experiments.common.errors import UserError
+
+TINY = Shape(2, 3, 4, 5)
+
+
+def test_every_function_is_measured_once_a_round_in_turn():
+    calls, order = {}, []
+    for name in "abc":
+        calls[name] = lambda name=name: order.append(name)
+    timings = measure(calls, repeats=4)
+    assert [timings[name].rounds for name in "abc"] == [4, 4, 4]
+    assert all(t.low <= t.median <= t.high for t in timings.values())
+    runs = [name for name, _ in itertools.groupby(order)]
+    assert runs == list("abc" + "abc" + "bca" + "cab" + "abc")  # first, how long each takes
+    assert measure(calls, repeats=9, seconds=0)["a"].rounds == 3
+
+
+def test_multiply_adds_of_the_lstm():
+    # 28 ms at 240 GF/s is the floor of this training step.
+    step = multiply_adds("lstm", Shape(32, 100, 128, 256))
+    assert step["forward"] == 32 * 100 * (128 + 256) * 4 * 256
+    assert step["train"] == 2 * step["forward"] + 32 * 100 * 256 * 4 * 256
+
+
+def test_gates_in_another_order():
+    np.testing.assert_array_equal(gates(jnp.arange(8), "ifgo", "igfo"), [0, 1, 4, 5, 2, 3, 6, 7])
+
+
+def test_gradients_come_back_through_the_conversion():
+    params = {"w": jnp.ones((2, 3)), "lacking": jnp.ones(2)}
+    theirs = {"kernel": jnp.arange(6.0).reshape(3, 2)}
+    back = returned_gradients(lambda p: {"kernel": -p["w"].T}, params, theirs)
+    np.testing.assert_array_equal(back["w"], -theirs["kernel"].T)
+    assert back["lacking"] is None
+
+
+def test_unequal_work_is_refused():
+    results = (np.ones((2, 3, 5), np.float32), {"w": np.ones(4, np.float32)})
+    contender = Contender("peer", False, *[lambda *_: None] * 4)
+    check_same(contender, results, results)
+    check_same(contender, (results[0], {"w": None}), results)
+    with pytest.raises(AssertionError, match="outputs of peer differ"):
+        check_same(contender, (results[0] + 0.01, results[1]), results)
+    with pytest.raises(AssertionError, match=r"gradient of params\['w'\] of peer differ"):
+        check_same(contender, (results[0], {"w": 2 * results[1]["w"]}), results)
+    with pytest.raises(AssertionError, match="shape"):
+        check_same(contender, (results[0][:1], results[1]), results)
+
+
+def test_a_peer_that_is_not_installed_is_told_of(monkeypatch):
+    monkeypatch.setitem(sys.modules, "equinox", None)
+    monkeypatch.delitem(sys.modules, "experiments.benchmarks.peers.eqx", raising=False)
+    with pytest.raises(Missing, match="not installed"):
+        load("equinox")
+
+
+def _rows() -> list[Row]:
+    def row(shape, name, sharded, median):
+        timing = Timing(median, median - 1, median + 1, 5)
+        return Row("lstm", shape, "train", name, sharded, timing, 2.0)
+
+    return [
+        row("32,1,1,1", "recurrax", False, 20.0),
+        row("32,1,1,1", "recurrax", True, 10.0),
+        row("32,1,1,1", "lax.scan", False, 60.0),
+        row("32,1,1,1", "linen", False, 40.0),
+        row("32,1,1,1", "haiku", False, 30.0),
+        row("32,1,1,1", "haiku", True, 25.0),
+        row("1,1,1,1", "recurrax", False, 10.0),
+        row("1,1,1,1", "haiku", False, 20.0),
+    ]
+
+
+def test_tables_and_ratios():
+    rows = _rows()
+    lines = times(rows, "lstm", "train").splitlines()
+    assert "20.0 (19.0-21.0) 10.0x" in lines[2]
+    assert lines[3].split("|")[3].strip() == "-"  # a batch of one is not sharded
+    best, both, torch, single, sharded = summary(rows, "train").splitlines()[2].split("|")[2:-1]
+    assert best.split() == ["2.50", "(2.00-3.00)"]
+    assert both.split() == ["2.50", "(2.50-2.50)"]
+    assert single.split() == ["3.00", "(3.00-3.00)"]
+    assert torch.strip() == sharded.strip() == "-"
+    assert table(["a", "b"], [["x", "1"]]) == "| a | b |\n| - | -: |\n| x |  1 |"
+
+
+@pytest.mark.parametrize("text", ["1,2,3", "1,2,3,x", "0,1,1,1", "1,2,3,-4"])
+def test_a_wrong_shape_is_named(text):
+    with pytest.raises(UserError, match="four positive numbers"):
+        parse_shape(text)
+
+
+def test_choices():
+    assert Cells(cells=("gru", "lstm")).chosen_cells() == ("lstm", "gru")
+    assert Cells().chosen_cells() == CELLS
+    assert Cells(quick=True).budget() == 10
+    with pytest.raises(UserError, match=r"--peers: there is no 'tf'; there are lax.scan"):
+        Cells(peers=("tf",)).chosen_peers()
+
+
+def test_a_run_prints_and_saves(tmp_path, monkeypatch, capsys):
+    arguments = "cells --cells peephole --peers lax.scan haiku --repeats 2 --shapes 2,3,4,5"
+    arguments += f" --no-sharded --output {tmp_path}"
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments.split()])
+    command.main()
+    output = capsys.readouterr().out
+    assert "arithmetic floor" in output
+    assert "without haiku, peephole:" in output
+    saved = json.loads((tmp_path / "cells.json").read_text())
+    assert {(row["name"], row["which"]) for row in saved["rows"]} == {
+        (name, which) for name in ("recurrax", "lax.scan") for which in ("forward", "train")
+    }
+    assert all(row["median"] > 0 and row["floor"] > 0 for row in saved["rows"])
+    assert "## peephole" in (tmp_path / "cells.md").read_text()
+    assert (tmp_path / "cells.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_memory_prints_and_saves(tmp_path, monkeypatch, capsys):
+    arguments = "memory --cell elman --batch 2 --inputs 3 --features 4 --lengths 8 32"
+    arguments += f" --checkpoints none odd --output {tmp_path}"
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments.split()])
+    command.main()
+    output = capsys.readouterr().out
+    assert "without checkpoint=odd" in output
+    rows = json.loads((tmp_path / "memory.json").read_text())["rows"]
+    assert all(row["bytes"] > 0 for row in rows if row["label"] != "checkpoint=odd")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", CELLS)
+def test_all_installed_peers_do_the_same_work(cell):
+    work: Work = make_work(cell, TINY)
+    contenders, absences = assemble(work, PEERS)
+    assert not [absence for absence in absences if absence.failed]
+    assert ours(work).forward(work.params, work.xs).shape == (2, 3, 5)
+    if importlib.util.find_spec("keras") and cell in ("elman", "lstm", "gru", "gru-before"):
+        assert "keras" in [contender.name for contender in contenders]
