@@ -101,7 +101,8 @@ def main() -> None:
             {"train": Train, "evaluate": Evaluate, "translate": Translate, "plot": Plot},
             prog="python -m experiments.translation",
             description=__doc__,
-            config=(tyro.conf.OmitArgPrefixes,),
+            # The second: `train tiny --folder F` as well as `train --folder F tiny`.
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.CascadeSubcommandArgs),
         )
     use_all_cores()
     # Only now: these import JAX, which `--help` and a mistyped option need not wait for.

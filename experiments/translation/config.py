@@ -109,7 +109,7 @@ _RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         lambda value: isinstance(value, int) and value >= 0,
         "warmup_steps patience seed",
     ),
-    ("above 0", lambda value: 0 < value, "clip_norm"),
+    ("above 0", lambda value: value > 0, "clip_norm"),
     ("above 0 and finite", lambda value: 0 < value < math.inf, "learning_rate"),
     ("at least 0", lambda value: value >= 0, "save_seconds"),
     ("at least 0 and finite", lambda value: 0 <= value < math.inf, "weight_decay"),

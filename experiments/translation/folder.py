@@ -90,8 +90,8 @@ class ModelFolder:
         checkpoints = self.checkpoints(config)
         if not checkpoints.best_steps():
             raise UserError(
-                f"{self.path} holds no trained model yet: no epoch was finished and validated; "
-                f"the command that began it goes on."
+                f"{self.path} holds no trained model: no intact checkpoint has a validation score; "
+                f"the command that began the training goes on with it."
             )
         restored: Any = checkpoints.average(params, best=average, part="params")
         return config, vocabularies, translator, restored.state

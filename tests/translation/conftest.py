@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import shutil
 import sys
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from experiments.common.errors import run_main
 from experiments.translation.__main__ import main
 from experiments.translation.config import PRESETS, DataConfig
 from experiments.translation.corpus import generate
+from experiments.translation.folder import ModelFolder
 from experiments.translation.train import train
 
 BATCH = 13  # a prime: one device is used, whatever the machine has, and so one program compiled
@@ -66,6 +68,13 @@ def trained(config, tmp_path_factory, compiled_once):
     return train(config, tmp_path_factory.mktemp("trained"))
 
 
+@pytest.fixture
+def copy(trained, tmp_path):
+    """A copy of the trained model's folder, to be damaged."""
+    shutil.copytree(trained.path, tmp_path / "copy")
+    return ModelFolder(tmp_path / "copy")
+
+
 class Result(NamedTuple):
     """How a command ended."""
 
@@ -77,7 +86,7 @@ class Result(NamedTuple):
         """Whether it is the one line of an error, and names what it should."""
         assert self.code == 2, self
         assert self.err.startswith("error: "), self
-        assert self.err.endswith(".\n"), self
+        assert self.err.endswith((".\n", "?\n")), self
         assert self.err.count("\n") == 1, self
         assert not [word for word in words if word not in self.err], self
         return True

@@ -145,7 +145,7 @@ def arguments(config, folder, **changes):
     names = ("vocabulary", "epochs", "dropout", "batch_size", "buckets", "save_seconds")
     names += ("embedding", "encoder", "decoder", "attention_features", "attentional")
     options = [word for name in names for word in (f"--{name.replace('_', '-')}", settings[name])]
-    return ["train", "--folder", folder, "tiny", "--data", settings["path"], *options]
+    return ["train", "tiny", "--folder", folder, "--data", settings["path"], *options]
 
 
 def test_the_command_line_gives_the_same_run(cli, config, trained):
@@ -164,13 +164,13 @@ def test_a_terminated_process_saves_and_the_next_one_goes_on(cli, config, tmp_pa
         stderr=subprocess.PIPE,
         text=True,
     )
-    patience = time.monotonic() + 300
+    patience = time.monotonic() + 600
     while not ((tmp_path / FILE).exists() and read_metrics(tmp_path)):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < patience
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 130, err
     last = err.splitlines()[-1]
     assert last.startswith("stopped: stopped after step "), err
