@@ -11,7 +11,7 @@ import recurrax as rx
 from tests.support import x64
 
 S, Q = 5, 3
-LENGTHS = np.arange(S + 1)
+LENGTHS = np.arange(S + 1, dtype=np.int32)  # the same integers with and without x64
 """One memory of each length in every batch, the empty one included."""
 B = len(LENGTHS)
 

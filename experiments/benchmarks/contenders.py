@@ -129,11 +129,12 @@ def check_same(contender: Contender, got: Any, expected: Any) -> None:
     """
     tolerance = 1e-3 if jax.default_backend() == "cpu" else 5e-2
     pairs = [("outputs", got[0], expected[0])]
-    leaves = jax.tree_util.tree_leaves_with_path(expected[1])
-    for (path, want), leaf in zip(
-        leaves, jax.tree.leaves(got[1], is_leaf=lambda leaf: leaf is None), strict=True
-    ):
-        if leaf is not None:
+    leaves = (
+        jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda leaf: leaf is None)
+        for tree in (expected[1], got[1])
+    )
+    for (path, want), (_, leaf) in zip(*leaves, strict=True):
+        if leaf is not None:  # neither a leaf that the peer lacks nor one that nobody has
             pairs.append((f"the gradient of params{jax.tree_util.keystr(path)}", leaf, want))
     for what, a, b in pairs:
         if a.shape != b.shape:

@@ -54,9 +54,10 @@ def test_gradients_come_back_through_the_conversion():
 
 def test_unequal_work_is_refused():
     results = (np.ones((2, 3, 5), np.float32), {"w": np.ones(4, np.float32)})
-    contender = Contender("peer", False, *[lambda *_: None] * 4)
+    contender = Contender("peer", False, *[lambda *_: np.zeros(())] * 4)
     check_same(contender, results, results)
     check_same(contender, (results[0], {"w": None}), results)
+    check_same(contender, *[(results[0], {"w": None})] * 2)
     with pytest.raises(AssertionError, match="outputs of peer differ"):
         check_same(contender, (results[0] + 0.01, results[1]), results)
     with pytest.raises(AssertionError, match=r"gradient of params\['w'\] of peer differ"):

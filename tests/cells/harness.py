@@ -16,7 +16,7 @@ from tests.cells.registry import Entry
 from tests.support import x64
 
 T = 6
-LENGTHS = np.arange(T + 1)
+LENGTHS = np.arange(T + 1, dtype=np.int32)  # the same integers with and without x64
 """One example of each length, 0 to T: every batch below holds all of them."""
 B = len(LENGTHS)
 

@@ -13,7 +13,7 @@ from tests.cells.harness import assert_close, assert_same_bits, random_like, row
 from tests.support import x64
 
 T, D = 4, 2
-LENGTHS = np.arange(T + 1)
+LENGTHS = np.arange(T + 1, dtype=np.int32)  # the same integers with and without x64
 B = len(LENGTHS)
 KEY = jax.random.key(0)
 XS = np.random.default_rng(0).normal(size=(B, T, D))
