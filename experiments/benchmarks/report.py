@@ -38,7 +38,11 @@ class Row(NamedTuple):
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table whose columns are aligned in the source too."""
     lines = [list(header), *map(list, rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    # A right-aligned column's rule needs two characters, "-:".
+    widths = [
+        max(min(column, 1) + 1, *(len(line[column]) for line in lines))
+        for column in range(len(header))
+    ]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     return "\n".join(
         "| " + " | ".join(

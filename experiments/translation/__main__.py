@@ -51,7 +51,7 @@ class Evaluate:
     """A trained model."""
     beam: tuple[int, ...] = (0, 1, 2, 5, 10)
     """Beam sizes; 0 is greedy search."""
-    length_penalty: float = 1.0
+    length_penalty: float = 0.6
     """alpha of the GNMT length penalty: above 0 favours longer translations."""
     average: int = 1
     """How many of the best checkpoints to average."""
@@ -78,7 +78,7 @@ class Translate:
     """Beam size; 0 is greedy search."""
     n_best: int = 1
     """More than 1: so many translations each, as number<TAB>score<TAB>translation."""
-    length_penalty: float = 1.0
+    length_penalty: float = 0.6
     """alpha of the GNMT length penalty: above 0 favours longer translations."""
     average: int = 1
     """How many of the best checkpoints to average."""
@@ -148,7 +148,7 @@ def main_job() -> None:
     from experiments.translation.train import train
 
     folder = train(PRESETS["small"][1], MAIN_JOB)
-    commands.evaluate(folder, beam_sizes=(0, 5), length_penalty=1.0, average=1, batch_size=50)
+    commands.evaluate(folder, beam_sizes=(0, 5), length_penalty=0.6, average=1, batch_size=50)
     commands.plot(folder)
     print(
         f"The model and its plots are in {folder.path}. Translate with:\n"

@@ -100,7 +100,7 @@ def test_tables_and_ratios():
     assert both.split() == ["2.50", "(2.50-2.50)"]
     assert single.split() == ["3.00", "(3.00-3.00)"]
     assert torch.strip() == sharded.strip() == "-"
-    assert table(["a", "b"], [["x", "1"]]) == "| a | b |\n| - | -: |\n| x |  1 |"
+    assert table(["a", "b"], [["x", "1"]]) == "| a |  b |\n| - | -: |\n| x |  1 |"
 
 
 @pytest.mark.parametrize("text", ["1,2,3", "1,2,3,x", "0,1,1,1", "1,2,3,-4"])
