@@ -11,11 +11,5 @@ import jax
 @contextlib.contextmanager
 def x64() -> Iterator[None]:
     """Float64 inside; a context manager and, as contextlib makes it, a decorator."""
-    if hasattr(jax, "enable_x64"):
-        with jax.enable_x64(True):
-            yield
-    else:
-        from jax.experimental import enable_x64
-
-        with enable_x64(True):
-            yield
+    with jax.enable_x64(True):
+        yield

@@ -11,7 +11,7 @@ import jax
 from recurrax.scan._jax import is_differentiable
 from recurrax.scan.fission import Loop, Step, split
 from recurrax.scan.gradient import activity, differentiate, is_rewritten
-from recurrax.scan.graph import Equation
+from recurrax.scan.graph import Equation, Value
 from recurrax.scan.kinds import Kind, classify, is_pinned, is_product, with_kind
 from recurrax.scan.trace import call_of, is_opaque, trace, without_constant_carry
 
@@ -87,10 +87,11 @@ def scan_report(
     traced = trace(f, init, xs, length, reverse, unroll).jaxpr
     loops = [e for e in traced.jaxpr.eqns if e.primitive.name == "scan"]
     if not loops or is_opaque(loops[0]):
-        params = loops[0].params if loops else {"length": 0}
+        steps: int = loops[0].params["length"] if loops else 0
         note = "left to jax.lax.scan: it has side effects, no steps, or jit is disabled"
-        empty = ((),) * 5
-        return ScanReport(params["length"], *empty, Products(0, 0), None, 0, 0, None, note)
+        none: tuple[str, ...] = ()
+        products = Products(0, 0)
+        return ScanReport(steps, none, none, none, none, none, products, None, 0, 0, None, note)
     avals = [v.aval for v in loops[0].invars]
     call = without_constant_carry(call_of(loops[0], avals))
     return _report(call.step, call.loop)
@@ -121,7 +122,7 @@ def _report(step: Step, loop: Loop) -> ScanReport:
         Products(written, _products(inner.equations)),
         backward,
         sum(v.bytes for v in inner.xs),
-        sum(v.bytes for v in inner.ys if hasattr(v, "bytes")),
+        sum(v.bytes for v in inner.ys if isinstance(v, Value)),
         stored,
         note,
     )
@@ -141,7 +142,7 @@ def _backward(step: Step, inner: Step, loop: Loop) -> tuple[Products | None, int
     derivative = differentiate(inner, (*structs, rows), active)
     left = split(derivative.linear, summed=frozenset(derivative.tangents)).loop
     extra = derivative.forward.ys[len(inner.ys) :]
-    stored = sum(v.bytes for v in extra if hasattr(v, "bytes"))
+    stored = sum(v.bytes for v in extra if isinstance(v, Value))
     return Products(written, _products(left.equations)), stored
 
 

@@ -102,7 +102,7 @@ def _get(tree, key):
 
 def loop_products(function, *args) -> list[int]:
     """How many matrix products each compiled loop body runs, in the order of the loops."""
-    text = jax.jit(function).lower(*args).compile().as_text()
+    text = str(jax.jit(function).lower(*args).compile().as_text())
     bodies = dict(re.findall(r"^(?:ENTRY )?(%[\w.\-]+) \(.*?\{\n(.*?)\n\}", text, re.M | re.S))
 
     def products(name: str) -> int:

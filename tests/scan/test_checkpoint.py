@@ -63,7 +63,9 @@ def test_memory_grows_as_the_square_root():
 
         structs = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((1, h), (h, h), (length, 1))]
         compiled = jax.jit(jax.grad(loss, (0, 1))).lower(*structs).compile()
-        return compiled.memory_analysis().temp_size_in_bytes
+        analysis = compiled.memory_analysis()
+        assert analysis is not None
+        return analysis.temp_size_in_bytes
 
     small, large = temporary(1024, "sqrt"), temporary(16384, "sqrt")
     assert large < 6 * small

@@ -101,6 +101,6 @@ def cli(monkeypatch, capsys, compiled_once):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         with pytest.raises(SystemExit) as stopped:
             run_main(main)
-        return Result(stopped.value.code or 0, *capsys.readouterr())
+        return Result(int(stopped.value.code or 0), *capsys.readouterr())
 
     return run

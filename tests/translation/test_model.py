@@ -1,5 +1,7 @@
 """The translator's equations: one answer by teacher forcing, step by step and in any batch."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -13,7 +15,13 @@ from tests.support import x64
 
 V, B, S, T = 60, 4, 8, 7
 SMOOTHING = 0.1
-WIDTHS = {"embedding": 8, "encoder": 6, "decoder": 8, "attention_features": 5, "attentional": 8}
+WIDTHS: Any = {
+    "embedding": 8,
+    "encoder": 6,
+    "decoder": 8,
+    "attention_features": 5,
+    "attentional": 8,
+}
 CONFIGS = {
     "lstm additive": {},
     "gru general deep": {"cell": "gru", "attention": "general", "tie": "output"}
@@ -187,4 +195,4 @@ def test_impossible_ties_are_refused():
     with pytest.raises(ValueError, match="one joint vocabulary, got 60 source and 61 target"):
         Translator(ModelConfig(**WIDTHS, tie="embeddings"), V, V + 1)
     with pytest.raises(ValueError, match="attentional == embedding, got 8 and 9"):
-        Translator(ModelConfig(**{**WIDTHS, "embedding": 9}, tie="output"), V, V)
+        Translator(ModelConfig(**(WIDTHS | {"embedding": 9}), tie="output"), V, V)
