@@ -21,20 +21,15 @@ FUNCTIONS = {
 }
 
 
-def test_import_costs_nothing_beyond_jax():
-    """No heavy package comes with it, and the time is a small part of that of jax itself."""
+def test_import_brings_nothing_heavy_beyond_jax():
     program = (
-        "import time, sys; a = time.process_time(); import jax, jax.numpy; "
-        "b = time.process_time(); before = set(sys.modules); import recurrax; "
-        "c = time.process_time(); "
-        "print(c - b, b - a, *sorted({m.split('.')[0] for m in set(sys.modules) - before}))"
+        "import sys, jax, jax.numpy; before = set(sys.modules); import recurrax; "
+        "print(*sorted({m.split('.')[0] for m in set(sys.modules) - before}))"
     )
     output = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout.split()
-    ours, jaxs, packages = float(output[0]), float(output[1]), set(output[2:])
-    assert not packages & {"optax", "flax", "chex", "orbax", "scipy", "matplotlib"}
-    assert ours < 0.5 * jaxs
+    assert not set(output) & {"optax", "flax", "chex", "orbax", "scipy", "matplotlib"}
 
 
 def test_names_that_stay():
