@@ -5,6 +5,7 @@ A reader, another process too, sees the old content or the new one, never half o
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -31,7 +32,8 @@ def write_file(path: str | Path, content: bytes | str) -> None:
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # its folder may be no folder
+            part.unlink()
         raise UserError(f"cannot write {path}: {error.strerror or error}.") from error
 
 
