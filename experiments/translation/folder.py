@@ -25,9 +25,15 @@ from experiments.translation.tokenizer import Tokenizer, Vocabularies
 
 
 class ModelFolder:
-    """Paths and contents of one model's folder."""
+    """Paths and contents of one model's folder.
+
+    Raises:
+      UserError: `path` is something other than a folder.
+    """
 
     def __init__(self, path: Path):
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path} is not a folder.")
         self.path = path
         self.plots = path / "plots"
         self.evaluation = path / "evaluation"
