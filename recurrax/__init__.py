@@ -47,6 +47,7 @@ from recurrax.gradients import ClippingReport as ClippingReport
 from recurrax.gradients import clipped as clipped
 from recurrax.gradients import clipping_report as clipping_report
 from recurrax.scan import ScanReport as ScanReport
+from recurrax.scan import matmul as matmul
 from recurrax.scan import scan as scan
 from recurrax.scan import scan_report as scan_report
 from recurrax.scan import unroll as unroll

@@ -22,6 +22,7 @@ from recurrax.core import (
     split_key,
 )
 from recurrax.initializers import glorot_uniform, per_gate
+from recurrax.scan.product import matmul
 
 
 class Memory(NamedTuple):
@@ -148,7 +149,7 @@ def additive(features: int) -> Attention:
 
     def key_of(params: AdditiveParams, values: jax.Array) -> jax.Array:
         _check_width(name, "values", values.shape[-1], params.w_key.shape[0])
-        return values @ params.w_key
+        return matmul(values, params.w_key)
 
     def score(params: AdditiveParams, keys: jax.Array, query: jax.Array) -> jax.Array:
         _check_width(name, "query", query.shape[-1], params.w_query.shape[0])
@@ -173,7 +174,7 @@ def general() -> Attention:
 
     def key_of(params: GeneralParams, values: jax.Array) -> jax.Array:
         _check_width(name, "values", values.shape[-1], params.w_key.shape[0])
-        return values @ params.w_key
+        return matmul(values, params.w_key)
 
     def score(params: GeneralParams, keys: jax.Array, query: jax.Array) -> jax.Array:
         _check_width(name, "query", query.shape[-1], keys.shape[-1])

@@ -56,6 +56,8 @@ class TrainConfig:
     weight_decay: float = 0.0
     clip_norm: float = 1.0
     label_smoothing: float = 0.1
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: products of roundings, summed in float32; all else stays float32."""
     patience: int = 0
     """Stop after so many epochs without a better validation BLEU; 0: never."""
     keep: int = 5

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+import recurrax as rx
 from experiments.translation.model import Params, Translator
 
 
@@ -38,7 +39,7 @@ def batch_loss(
     def one(source, source_length, target, target_length, key):
         inputs = jnp.concatenate([jnp.array([bos], target.dtype), target[:-1]])
         ys, _ = translator.teach(params, source, source_length, inputs, key)
-        z = (ys @ matrix.T + bias).astype(jnp.float32)
+        z = (rx.matmul(ys, matrix.T) + bias).astype(jnp.float32)
         right = jnp.sum(ys * matrix[target], axis=-1) + bias[target]
         mean = ys @ matrix.mean(0) + bias.mean()
         nll = jax.nn.logsumexp(z, axis=-1) - (1 - label_smoothing) * right - label_smoothing * mean

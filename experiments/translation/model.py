@@ -224,7 +224,7 @@ class Translator:
 
     def logits(self, params: Params, attentional: jax.Array) -> jax.Array:
         """Scores [..., V] of the next piece from attentional vectors [..., F]."""
-        return attentional @ self.output_matrix(params).T + params.output_bias
+        return rx.matmul(attentional, self.output_matrix(params).T) + params.output_bias
 
     def output_matrix(self, params: Params) -> jax.Array:
         """[V, F], whichever matrix it is tied to."""

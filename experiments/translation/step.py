@@ -48,10 +48,13 @@ def make_optimizer(config: TrainConfig, steps: int) -> optax.GradientTransformat
 def make_step(
     translator: Translator,
     optimizer: optax.GradientTransformation,
-    label_smoothing: float,
+    config: TrainConfig,
     mesh: Mesh,
 ) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]:
     """The compiled training step: the state is donated, the batch sharded over the mesh."""
+
+    bfloat16 = config.precision == "bfloat16"
+    precision = "BF16_BF16_F32" if bfloat16 else jax.config.jax_default_matmul_precision
 
     def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
         key = jax.random.fold_in(state.key, state.step)
@@ -64,10 +67,17 @@ def make_step(
             def loss(params: Params) -> tuple[jax.Array, jax.Array]:
                 dropped = translator.drop_weights(params, key_weights)
                 return batch_loss(
-                    translator, dropped, batch, bos=BOS, label_smoothing=label_smoothing, keys=keys
+                    translator,
+                    dropped,
+                    batch,
+                    bos=BOS,
+                    label_smoothing=config.label_smoothing,
+                    keys=keys,
                 )
 
-            return jax.lax.psum(jax.value_and_grad(loss, has_aux=True)(params), "data")
+            with jax.default_matmul_precision(precision):
+                found = jax.value_and_grad(loss, has_aux=True)(params)
+            return jax.lax.psum(found, "data")
 
         (total, count), gradients = jax.shard_map(
             summed_gradients,

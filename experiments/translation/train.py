@@ -87,7 +87,7 @@ def train(config: TrainConfig, path: Path) -> ModelFolder:
         course = Course(**restored.data["course"])
         print(f"continuing at step {restored.step} of {len(batches)}")
     if int(state.step) < len(batches) and not course.stopped_early:
-        step = make_step(translator, optimizer, config.label_smoothing, mesh)
+        step = make_step(translator, optimizer, config, mesh)
         validator = Validator(translator, vocabularies, data["val"], mesh, config.batch_size)
         with MetricsLog(path, resume_step=None if restored is None else restored.step) as log:
             _fit(config, folder, batches, mesh, course, state, stream, step, validator, log)

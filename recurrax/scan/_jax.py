@@ -104,7 +104,7 @@ def primitive(
         the compiler does that, and `function` on one device and in `shard_map`.
     """
     new = core.Primitive(name)
-    names = ("precision", "preferred_element_type")
+    names = ("precision", "preferred_element_type", "turned")
     new.def_impl(jax.jit(lambda *a, **params: new.bind(*a, **params), static_argnames=names))
 
     def abstract(*avals, **params):

@@ -109,6 +109,7 @@ def split(step: Step, summed: Set[Value] = frozenset()) -> Split:
     before = needed(by_input, [*loop_xs, *early_ys, *used(after, step.ys)])
     unchanging = [y for y in step.ys if kind_of(kinds, y) == Kind.INVARIANT]
     once = needed(by_none, [*fixed, *used([*before, *after]), *unchanging])
+    core = with_rows(core, kinds, only_rounded=True)
     loop = Step(core, tuple(fixed), step.carry, tuple(loop_xs), step.carry_out, tuple(stacked))
     return Split(once, with_rows(before, kinds), loop, with_rows(after, kinds), step)
 

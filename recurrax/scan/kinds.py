@@ -32,7 +32,11 @@ _CHEAP = frozenset({
 # fmt: on
 # A loop may make these itself rather than read them: they are written from less than they hold.
 _EXPANDING = frozenset({"broadcast_in_dim", "iota", "empty", "empty2"})
-_PRODUCTS = frozenset({"dot_general", "conv_general_dilated", "ragged_dot", "ragged_dot_general"})
+# fmt: off
+_PRODUCTS = frozenset({
+    "columns", "conv_general_dilated", "dot_general", "ragged_dot", "ragged_dot_general", "rows",
+})
+# fmt: on
 # What would change its meaning, or its cost, were it done for all steps at once.
 # fmt: off
 _PINNED = frozenset({

@@ -5,6 +5,9 @@ contraction over T*B. XLA's CPU compiler runs a `dot_general` that contracts two
 the transpose of JAX's own would, up to three times slower than the same contraction of one merged
 axis; but under `vmap` only a primitive sees both axes to merge them. Hence two primitives, each the
 transpose of the other.
+
+They also make JAX's precision "BF16_BF16_F32" real on every platform. XLA's CPU compiler takes no
+notice of it, and rounding the operands by hand would round their gradients too.
 """
 
 from __future__ import annotations
@@ -22,20 +25,39 @@ from recurrax.scan.graph import Equation, Value
 from recurrax.scan.kinds import Kind, Kinds, kind_of
 
 
-def _rows(a: jax.Array, w: jax.Array, **how: Any) -> jax.Array:
-    """a [..., K] w [K, N] -> [..., N]."""
-    return lax.dot_general(a, w, (((a.ndim - 1,), (0,)), ((), ())), **how)
+def _rows(a: jax.Array, w: jax.Array, *, turned: bool, dot: Any = None, **how: Any) -> jax.Array:
+    """a [..., K] w [K, N] -> [..., N]; w is [N, K] where it is `turned`."""
+    return (dot or _dot)(a, w, (((a.ndim - 1,), (int(turned),)), ((), ())), **how)
 
 
-def _columns(a: jax.Array, c: jax.Array, **how: Any) -> jax.Array:
+def _columns(a: jax.Array, c: jax.Array, *, dot: Any = None, **how: Any) -> jax.Array:
     """a [..., K], c [..., N] -> [K, N], summed over the axes in front."""
     front = tuple(range(a.ndim - 1))
-    return lax.dot_general(a, c, ((front, front), ((), ())), **how)
+    return (dot or _dot)(a, c, ((front, front), ((), ())), **how)
+
+
+def _dot(a: jax.Array, b: jax.Array, numbers: Any, *, precision: Any, **how: Any) -> jax.Array:
+    """`dot_general`; where asked, of operands rounded to bfloat16, summed in float32."""
+    if is_rounded(precision, a, b):
+        a, b, precision = a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), lax.Precision.DEFAULT
+    return lax.dot_general(a, b, numbers, precision=precision, **how)
+
+
+def is_rounded(precision: Any, *operands: Any) -> bool:
+    """Whether a product of these operands is to be one of bfloat16 numbers summed in float32."""
+    return precision == lax.DotAlgorithmPreset.BF16_BF16_F32 and all(
+        _jax.type_of(operand).dtype == jnp.float32 for operand in operands
+    )
 
 
 def _merged_columns(a: jax.Array, c: jax.Array, **how: Any) -> jax.Array:
     """The same. Merged, the axes could not stay sharded, as the batch may be."""
-    return _columns(a.reshape(-1, a.shape[-1]), c.reshape(-1, c.shape[-1]), **how)
+    a, c = a.reshape(-1, a.shape[-1]), c.reshape(-1, c.shape[-1])
+    # XLA's CPU compiler would round, and then multiply in float32 after all: of the products of
+    # bfloat16 numbers it has a fast form only for those whose first operand lies in rows.
+    how_on_cpu = {**how, "precision": _unrounded(how["precision"])}
+    in_float32 = functools.partial(_columns, dot=lax.dot_general, **how_on_cpu)
+    return lax.platform_dependent(a, c, cpu=in_float32, default=functools.partial(_columns, **how))
 
 
 rows_p = _jax.primitive("rows", _rows, _rows)
@@ -43,14 +65,18 @@ columns_p = _jax.primitive("columns", _merged_columns, _columns)
 
 _jax.bilinear(
     rows_p,
-    lambda ct, a, w, **how: _like(a, rows_p.bind(ct, w.T, **how)),
-    lambda ct, a, w, **how: _like(w, columns_p.bind(a, ct, **how)),
+    lambda ct, a, w, *, turned, **how: _like(a, rows_p.bind(ct, w, turned=not turned, **how)),
+    lambda ct, a, w, *, turned, **how: _like(w, _outer(turned, a, ct, how)),
 )
 _jax.bilinear(
     columns_p,
-    lambda ct, a, c, **how: _like(a, rows_p.bind(c, ct.T, **how)),
-    lambda ct, a, c, **how: _like(c, rows_p.bind(a, ct, **how)),
+    lambda ct, a, c, **how: _like(a, rows_p.bind(c, ct, turned=True, **how)),
+    lambda ct, a, c, **how: _like(c, rows_p.bind(a, ct, turned=False, **how)),
 )
+
+
+def _outer(turned: bool, a: jax.Array, ct: jax.Array, how: dict[str, Any]) -> jax.Array:
+    return columns_p.bind(*((ct, a) if turned else (a, ct)), **how)
 
 
 def _like(operand: Any, result: jax.Array) -> jax.Array:
@@ -60,26 +86,62 @@ def _like(operand: Any, result: jax.Array) -> jax.Array:
 def _batch_rows(operands, axes, **how):
     (a, w), (a_axis, w_axis) = operands, axes
     if w_axis is not None:
-        return jax.vmap(functools.partial(_rows, **how), axes)(a, w), 0
+        return jax.vmap(functools.partial(_rows, dot=lax.dot_general, **how), axes)(a, w), 0
     if a_axis == a.ndim - 1:
         a, a_axis = jnp.moveaxis(a, a_axis, 0), 0
     return rows_p.bind(a, w, **how), a_axis
 
 
 def _batch_columns(operands, axes, **how):
-    return jax.vmap(functools.partial(_columns, **how), axes)(*operands), 0
+    return jax.vmap(functools.partial(_columns, dot=lax.dot_general, **how), axes)(*operands), 0
 
 
 _jax.batching_rule(rows_p, _batch_rows)
 _jax.batching_rule(columns_p, _batch_columns)
 
 
-def with_rows(equations: Sequence[Equation], kinds: Kinds) -> list[Equation]:
+def matmul(x: jax.Array, w: jax.Array, *, precision: Any = None) -> jax.Array:
+    """x [..., K] times a matrix w [K, N], as the loops of `scan` multiply: [..., N].
+
+    For products outside a loop: in `jax.vmap` w's gradient is one contraction over the batch and
+    all other axes, and `precision` (or `jax.default_matmul_precision`) "BF16_BF16_F32" multiplies
+    roundings to bfloat16 and sums in float32, on CPUs too, in every derivative.
+
+    Raises:
+      TypeError, ValueError: `x` and `w` have no such axes, or the precision is unknown.
+
+    >>> import jax.numpy as jnp, recurrax as rx
+    >>> rx.matmul(jnp.ones((5, 3)), jnp.ones((3, 2)), precision="BF16_BF16_F32").shape
+    (5, 2)
+    """
+    x, w = jnp.asarray(x), jnp.asarray(w)
+    if x.ndim < 1 or w.ndim != 2 or x.shape[-1] != w.shape[0]:
+        raise ValueError(
+            f"matmul: expected x [..., K] and w [K, N], got shapes {x.shape} and {w.shape}"
+        )
+    x, w = (a.astype(jnp.promote_types(x.dtype, w.dtype)) for a in (x, w))
+    traced = jax.make_jaxpr(functools.partial(jnp.dot, precision=precision))(x, w)
+    how = next(e.params for e in traced.eqns if e.primitive.name == "dot_general")
+    x, w = _jax.same_variation(x, w)
+    return rows_p.bind(x, w, turned=False, **_how(how))
+
+
+def _unrounded(precision: Any) -> Any:
+    return lax.Precision.DEFAULT if isinstance(precision, lax.DotAlgorithmPreset) else precision
+
+
+def _how(params: Any) -> dict[str, Any]:
+    return {name: params[name] for name in ("precision", "preferred_element_type")}
+
+
+def with_rows(
+    equations: Sequence[Equation], kinds: Kinds, *, only_rounded: bool = False
+) -> list[Equation]:
     """The equations, for use under `vmap` over the steps, with products by an invariant as rows."""
-    return [_as_rows(e, kinds) or e for e in equations]
+    return [_as_rows(e, kinds, only_rounded) or e for e in equations]
 
 
-def _as_rows(equation: Equation, kinds: Kinds) -> Equation | None:
+def _as_rows(equation: Equation, kinds: Kinds, only_rounded: bool) -> Equation | None:
     if equation.name != "dot_general":
         return None
     (contracted, batch) = equation.params["dimension_numbers"]
@@ -88,8 +150,13 @@ def _as_rows(equation: Equation, kinds: Kinds) -> Equation | None:
         return None
     if equation.params.get("out_sharding") is not None:
         return None
+    if only_rounded and not is_rounded(equation.params["precision"], *equation.values):
+        return None
     side = fixed.index(False)  # of the rows
-    how = {k: equation.params[k] for k in ("precision", "preferred_element_type")}
+    turned = equation.inputs[1 - side].aval.ndim == 2 and tuple(contracted[1 - side]) == (1,)
+    how = _how(equation.params)
+    if equation.inputs[1 - side].aval.ndim == len(contracted[1 - side]):  # a vector: not worth it
+        how["precision"] = _unrounded(how["precision"])
 
     def run(values: Sequence[Any]) -> list[Any]:
         a, w = values[side], values[1 - side]
@@ -98,8 +165,9 @@ def _as_rows(equation: Equation, kinds: Kinds) -> Equation | None:
         w_free = [i for i in range(w.ndim) if i not in w_first]
         a_shape, w_shape = [a.shape[i] for i in a_free], [w.shape[i] for i in w_free]
         a = a.transpose(*a_free, *a_last).reshape(*a_shape, -1)
-        w = w.transpose(*w_first, *w_free).reshape(a.shape[-1], -1)
-        product = rows_p.bind(*_jax.same_variation(a, w), **how)
+        if not turned:
+            w = w.transpose(*w_first, *w_free).reshape(a.shape[-1], -1)
+        product = rows_p.bind(*_jax.same_variation(a, w), turned=turned, **how)
         product = product.reshape(*a_shape, *w_shape)
         if side == 1:  # the axes of the first operand come first
             product = jnp.moveaxis(product, range(len(a_free)), range(-len(a_free), 0))

@@ -25,6 +25,7 @@ def scan(
     *,
     fission: bool = True,
     checkpoint: int | str | None = None,
+    precision: Any = None,
 ) -> tuple[Any, Any]:
     """`jax.lax.scan`, with less in the loop.
 
@@ -62,10 +63,20 @@ def scan(
           log2(T/8) S + 16 R bytes, and log2(T/8) more forward passes.
 
         Weight gradients are then one contraction for each of the innermost loops.
+      precision: of the products in `f` that name none, as `jax.default_matmul_precision` takes it.
+        "BF16_BF16_F32" is mixed precision: products with a matrix that `f` closes over multiply
+        roundings to bfloat16 and sum in float32, in every derivative too; states, gradients and
+        all else stay float32. Unlike in `jax.lax.scan` this holds on CPUs as well, where it is 3
+        to 5 times faster if the processor has AMX, and slower if it has no bfloat16 arithmetic.
 
     Raises:
-      ValueError, TypeError: as `jax.lax.scan`; `checkpoint` is none of the above.
+      ValueError, TypeError: as `jax.lax.scan`; `checkpoint` or `precision` is none of the above.
     """
+    if precision is not None:
+        with jax.default_matmul_precision(precision):
+            return scan(
+                f, init, xs, length, reverse, unroll, fission=fission, checkpoint=checkpoint
+            )
     how = check_checkpoint(checkpoint)
     if not fission and how is None:
         return jax.lax.scan(f, init, xs, length, reverse, unroll)

@@ -30,6 +30,7 @@ def unroll(
     reverse: bool = False,
     key: jax.Array | None = None,
     checkpoint: Any = None,
+    precision: Any = None,
 ) -> tuple[PyTree, PyTree]:
     """Runs a cell over one sequence: s_t, y_t = step(params, s_{t-1}, x_t); gives (s_T, y [T, ..]).
 
@@ -51,6 +52,7 @@ def unroll(
         steps, and the returned state is that after step 0. Sequences in packed data keep apart.
       key: split into one key a step for `cell.step`; consumed. None is deterministic.
       checkpoint: what of the forward pass to keep for the backward one, as in `rx.scan`.
+      precision: of matrix products; "BF16_BF16_F32" is mixed precision, as in `rx.scan`.
 
     Returns:
       `(state, ys)`: the state after the last valid step, and the outputs, zero past `length`.
@@ -92,6 +94,7 @@ def unroll(
         length=steps,
         reverse=reverse,
         checkpoint=checkpoint,
+        precision=precision,
     )
 
 

@@ -44,7 +44,7 @@ def start(mesh):
     dtype = jax.dtypes.canonicalize_dtype(float)
     params = jax.jit(lambda key: translator.init(key, dtype))(jax.random.key(0))
     state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), jax.random.key(1))
-    return make_step(translator, optimizer, 0.1, mesh), replicate(state, mesh)
+    return make_step(translator, optimizer, CONFIG, mesh), replicate(state, mesh)
 
 
 @x64()
