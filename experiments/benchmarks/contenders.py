@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec as P
 import recurrax as rx
 from experiments.benchmarks.cells import Work
 from experiments.benchmarks.peers import Contender, Missing, Peer, load, returned_gradients
+from experiments.benchmarks.report import ROUNDED
 from experiments.common.devices import data_mesh, replicate, shard
 from experiments.common.errors import one_line
 
@@ -27,9 +28,10 @@ class Absence(NamedTuple):
     failed: bool
 
 
-def ours(work: Work) -> Peer:
+def ours(work: Work, precision: str | None = None) -> Peer:
     """recurrax, as its documentation shows."""
-    unroll = jax.vmap(functools.partial(rx.unroll, work.cell), in_axes=(None, 0))
+    unroll = functools.partial(rx.unroll, work.cell, precision=precision)
+    unroll = jax.vmap(unroll, in_axes=(None, 0))
     return Peer(lambda params: params, lambda params, xs: unroll(params, xs)[1])
 
 
@@ -48,6 +50,8 @@ def assemble(
     mesh = data_mesh(work.shape.B)
     meshes = [None, mesh] if sharded and mesh.size > 1 else [None]
     contenders = [_from_jax("recurrax", ours(work), work, mesh) for mesh in meshes]
+    rounded = ours(work, "BF16_BF16_F32")
+    contenders += [_from_jax(ROUNDED, rounded, work, mesh) for mesh in meshes]
     absences = []
     expected = _results(contenders[0])
     for name in peers:
@@ -122,12 +126,13 @@ def check_same(contender: Contender, got: Any, expected: Any) -> None:
     """Raises where outputs or gradients differ by more than float32 in another order of sums.
 
     On a GPU the products of float32 are TF32 by default, in JAX and in cuDNN, so that only gross
-    differences show; the same code is checked sharply on a CPU.
+    differences show; the same code is checked sharply on a CPU. So it is with bfloat16.
 
     Raises:
       AssertionError: they differ; the message says where and by how much.
     """
-    tolerance = 1e-3 if jax.default_backend() == "cpu" else 5e-2
+    exact = jax.default_backend() == "cpu" and contender.name != ROUNDED
+    tolerance = 1e-3 if exact else 5e-2
     pairs = [("outputs", got[0], expected[0])]
     leaves = (
         jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda leaf: leaf is None)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _COLOURS = {
     "recurrax": "#d1495b",
+    "recurrax, bfloat16": "#f0a202",
     "lax.scan": "#555555",
     "linen": "#2a6f97",
     "nnx": "#61a5c2",

@@ -53,6 +53,9 @@ class Evaluate:
     """Beam sizes; 0 is greedy search."""
     length_penalty: float = 0.6
     """alpha of the GNMT length penalty: above 0 favours longer translations."""
+    patience: float = 1.0
+    """A search ends once this many times the beam size of hypotheses have; inf: only where none
+    that is still alive can be better."""
     average: int = 1
     """How many of the best checkpoints to average."""
     batch_size: int = 50
@@ -80,6 +83,9 @@ class Translate:
     """More than 1: so many translations each, as number<TAB>score<TAB>translation."""
     length_penalty: float = 0.6
     """alpha of the GNMT length penalty: above 0 favours longer translations."""
+    patience: float = 1.0
+    """A search ends once this many times the beam size of hypotheses have; inf: only where none
+    that is still alive can be better."""
     average: int = 1
     """How many of the best checkpoints to average."""
     batch_size: int = 50
@@ -116,15 +122,16 @@ def main() -> None:
         case Train(preset, folder):
             train(preset, folder)
             commands.plot(ModelFolder(folder))
-        case Evaluate(folder, beam, length_penalty, average, batch_size, splits, data):
+        case Evaluate():
             commands.evaluate(
-                ModelFolder(folder),
-                beam_sizes=beam,
-                length_penalty=length_penalty,
-                average=average,
-                batch_size=batch_size,
-                splits=splits,
-                data_path=data,
+                ModelFolder(command.folder),
+                beam_sizes=command.beam,
+                length_penalty=command.length_penalty,
+                patience=command.patience,
+                average=command.average,
+                batch_size=command.batch_size,
+                splits=command.splits,
+                data_path=command.data,
             )
         case Translate():
             sentences = commands.read_sentences(command.sentences, command.file)
@@ -134,6 +141,7 @@ def main() -> None:
                 beam_size=command.beam,
                 n_best=command.n_best,
                 length_penalty=command.length_penalty,
+                patience=command.patience,
                 average=command.average,
                 batch_size=command.batch_size,
             )
@@ -148,7 +156,9 @@ def main_job() -> None:
     from experiments.translation.train import train
 
     folder = train(PRESETS["small"][1], MAIN_JOB)
-    commands.evaluate(folder, beam_sizes=(0, 5), length_penalty=0.6, average=1, batch_size=50)
+    commands.evaluate(
+        folder, beam_sizes=(0, 5), length_penalty=0.6, patience=1.0, average=1, batch_size=50
+    )
     commands.plot(folder)
     print(
         f"The model and its plots are in {folder.path}. Translate with:\n"

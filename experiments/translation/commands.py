@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -60,6 +61,7 @@ def evaluate(
     *,
     beam_sizes: Sequence[int],
     length_penalty: float,
+    patience: float,
     average: int,
     batch_size: int,
     splits: Sequence[str] = (),
@@ -104,6 +106,7 @@ def evaluate(
                         model.params,
                         sources,
                         length_penalty=length_penalty,
+                        patience=patience,
                         progress=lambda count, p=progress: p.update(steps=count),
                     )
                     seconds = time.monotonic() - begin
@@ -117,7 +120,12 @@ def evaluate(
             rows[label] = {**scores._asdict(), "seconds": seconds}
             _write_lines(folder.evaluation / f"{name}.{label.replace(' ', '')}.txt", texts)
         print(f"{table[name][beam_sizes[-1]].bleu_signature}")
-        settings = {"average": average, "length_penalty": length_penalty, "sentences": len(pairs)}
+        settings = {
+            "average": average,
+            "length_penalty": length_penalty,
+            "patience": patience if patience < math.inf else None,
+            "sentences": len(pairs),
+        }
         write_json(folder.evaluation / f"{name}.json", {"settings": settings, "scores": rows})
         _show_extremes(pairs, found, examples)
         _draw_attention(folder, model.vocabularies, sources[:examples], found[:examples], name)
@@ -131,6 +139,7 @@ def translate(
     beam_size: int,
     n_best: int,
     length_penalty: float,
+    patience: float,
     average: int,
     batch_size: int,
 ) -> None:
@@ -141,7 +150,10 @@ def translate(
     given = [number for number, sentence in enumerate(sentences) if sentence.strip()]
     model = Model(folder, average, min(batch_size, max(len(given), 1)))
     found = model.search(beam_size, n_best)(
-        model.params, [sentences[number] for number in given], length_penalty=length_penalty
+        model.params,
+        [sentences[number] for number in given],
+        length_penalty=length_penalty,
+        patience=patience,
     )
     by_line = dict(zip(given, found, strict=True))
     for number in range(len(sentences)):

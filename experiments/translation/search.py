@@ -68,12 +68,14 @@ class Search:
         self.n_best = n_best
 
         @functools.partial(jax.jit, static_argnames="max_length")
-        def run(params, source, length, length_penalty, *, max_length):
+        def run(params, source, length, length_penalty, patience, *, max_length):
             def one(source, length):
                 memory, state = translator.encode(params, source, length)
                 search = rx.greedy
                 if beam_size > 0:
-                    search = functools.partial(rx.beam_search, beam_size=beam_size, n_best=n_best)
+                    search = functools.partial(
+                        rx.beam_search, beam_size=beam_size, n_best=n_best, patience=patience
+                    )
                 return search(
                     functools.partial(translator.step, params, memory),
                     state,
@@ -95,21 +97,28 @@ class Search:
         sentences: Sequence[str],
         *,
         length_penalty: float = 1.0,
+        patience: float = math.inf,
         progress: Callable[[int], object] = lambda count: None,
     ) -> list[list[Hypothesis]]:
         """The `n_best` translations of each sentence, best first, in the order of `sentences`.
 
+        A search ends where `patience` times the beam size of hypotheses have, or earlier where no
+        other can be better.
+
         Raises:
-          UserError: the penalty is not a finite number.
+          UserError: the penalty is not a finite number; the patience is not above 0.
         """
         if not math.isfinite(length_penalty):
             raise UserError(f"the length penalty must be a finite number; got {length_penalty}.")
+        if not patience > 0:
+            raise UserError(f"the patience must be above 0; got {patience}.")
         results: list[list[Hypothesis]] = [[] for _ in sentences]
         for batch in evaluation_batches(sentences, self.vocabularies.source, self.batch_size):
             found = self._run(
                 params,
                 *shard((batch.source, batch.source_length), self.mesh),
                 length_penalty,
+                patience,
                 max_length=_longest(batch.source.shape[1]),
             )
             found = jax.device_get(found)

@@ -85,6 +85,7 @@ def _rows() -> list[Row]:
         row("32,1,1,1", "linen", False, 40.0),
         row("32,1,1,1", "haiku", False, 30.0),
         row("32,1,1,1", "haiku", True, 25.0),
+        row("32,1,1,1", "recurrax, bfloat16", True, 5.0),
         row("1,1,1,1", "recurrax", False, 10.0),
         row("1,1,1,1", "haiku", False, 20.0),
     ]
@@ -95,11 +96,14 @@ def test_tables_and_ratios():
     lines = times(rows, "lstm", "train").splitlines()
     assert "20.0 (19.0-21.0) 10.0x" in lines[2]
     assert lines[3].split("|")[3].strip() == "-"  # a batch of one is not sharded
-    best, both, torch, single, sharded = summary(rows, "train").splitlines()[2].split("|")[2:-1]
+    line = summary(rows, "train").splitlines()[2]
+    best, both, torch, single, sharded, rounded, gained = line.split("|")[2:-1]
     assert best.split() == ["2.50", "(2.00-3.00)"]
     assert both.split() == ["2.50", "(2.50-2.50)"]
     assert single.split() == ["3.00", "(3.00-3.00)"]
     assert torch.strip() == sharded.strip() == "-"
+    assert rounded.split() == ["6.00", "(6.00-6.00)"]
+    assert gained.split() == ["2.00", "(2.00-2.00)"]
     assert table(["a", "b"], [["x", "1"]]) == "| a |  b |\n| - | -: |\n| x |  1 |"
 
 
@@ -127,7 +131,9 @@ def test_a_run_prints_and_saves(tmp_path, monkeypatch, capsys):
     assert "without haiku, peephole:" in output
     saved = json.loads((tmp_path / "cells.json").read_text())
     assert {(row["name"], row["which"]) for row in saved["rows"]} == {
-        (name, which) for name in ("recurrax", "lax.scan") for which in ("forward", "train")
+        (name, which)
+        for name in ("recurrax", "recurrax, bfloat16", "lax.scan")
+        for which in ("forward", "train")
     }
     assert all(row["median"] > 0 and row["floor"] > 0 for row in saved["rows"])
     assert "## peephole" in (tmp_path / "cells.md").read_text()

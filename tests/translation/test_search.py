@@ -144,6 +144,26 @@ def test_impossible_searches_are_refused(searcher, options, words):
         searcher.search(**options)
 
 
-def test_a_penalty_of_nan_is_refused(searcher):
+def test_a_penalty_of_nan_and_no_patience_are_refused(searcher):
+    search = functools.partial(searcher.search(0), searcher.params, searcher.sentences)
     with pytest.raises(UserError, match="finite number; got nan"):
-        searcher.search(0)(searcher.params, searcher.sentences, length_penalty=float("nan"))
+        search(length_penalty=float("nan"))
+    for patience in (0.0, -1.0, float("nan")):
+        with pytest.raises(UserError, match=f"patience must be above 0; got {patience}"):
+            search(patience=patience)
+
+
+def test_less_patience_ends_a_search_sooner(searcher):
+    search = searcher.search(3, n_best=3)
+    find = functools.partial(search, searcher.params, searcher.sentences, length_penalty=PENALTY)
+    patient, hasty = find(), find(patience=1 / 3)
+    compiled = search._run._cache_size()
+    find(patience=2.0)
+    assert search._run._cache_size() == compiled
+    pairs = [(a[0].score, b[0].score) for a, b in zip(patient, hasty, strict=True)]
+    assert all(best >= first - 1e-6 for best, first in pairs)
+    ended = [
+        sum(one.stop == rx.StopReason.EOS for many in found for one in many)
+        for found in (patient, hasty)
+    ]
+    assert ended[0] > ended[1]
