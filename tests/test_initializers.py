@@ -64,3 +64,19 @@ def test_errors_name_the_argument():
         draw(KEY, ())
     with pytest.raises(TypeError, match=r"key must be one jax\.random\.key, got None"):
         draw(None, (2, 8))
+
+
+def test_chrono_biases_are_logarithms_of_uniform_times():
+    """exp(b) ~ Uniform(1, T_max - 1); its mean and variance within 5 standard errors."""
+    n, longest = 4000, 51
+    times = np.exp(np.asarray(initializers.chrono(longest)(KEY, (n,))))
+    assert times.min() >= 1 - 1e-5
+    assert times.max() <= longest - 1 + 1e-3
+    variance = (longest - 2) ** 2 / 12
+    np.testing.assert_allclose(times.mean(), longest / 2, atol=5 * (variance / n) ** 0.5)
+    np.testing.assert_allclose(times.var(), variance, rtol=5 * (0.8 / n) ** 0.5)
+    half = initializers.chrono(longest)(KEY, (8,), "bfloat16")
+    assert half.dtype == "bfloat16"
+    for longest, error in [(2, ValueError), (float("nan"), ValueError), ("9", TypeError)]:
+        with pytest.raises(error, match="chrono: longest must be"):
+            initializers.chrono(longest)  # pyright: ignore[reportArgumentType]

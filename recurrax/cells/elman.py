@@ -1,4 +1,4 @@
-"""The Elman network: the simple recurrent network."""
+"""The Elman network: the simple recurrent network, and its form with an identity recurrence."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from recurrax.cells.checks import check_number
 from recurrax.core import (
     Cell,
     check_features,
@@ -18,7 +19,9 @@ from recurrax.core import (
     input_struct,
     split_key,
 )
-from recurrax.initializers import Initializer, glorot_uniform, orthogonal, per_gate
+from recurrax.initializers import Initializer, glorot_uniform, identity, orthogonal, per_gate
+
+_small: Initializer = jax.nn.initializers.normal(1e-3)
 
 
 class ElmanParams(NamedTuple):
@@ -40,8 +43,7 @@ def elman(
 
         h_t = f(x_t W_x + h_{t-1} W_h + b),    y_t = h_t
 
-    The state is h, an array [H]; x is [D]. With `activation=jax.nn.relu` and an identity `w_h_init`
-    it is the IRNN (Le et al., 2015).
+    The state is h, an array [H]; x is [D].
 
     Args:
       features: H, the width of the state and of the output.
@@ -60,7 +62,50 @@ def elman(
     >>> y.shape
     (3,)
     """
-    name = f"elman({features})"
+    return _elman(f"elman({features})", features, activation, w_x_init, w_h_init)
+
+
+def irnn(
+    features: int,
+    *,
+    scale: float = 1.0,
+    w_x_init: Initializer = _small,
+) -> Cell:
+    """The IRNN: ReLUs and a recurrence that starts as the identity (Le et al., 2015).
+
+        h_t = relu(x_t W_x + h_{t-1} W_h + b),    y_t = h_t;    at first W_h = scale I, b = 0
+
+    An Elman network, with `ElmanParams`, that at first adds up its inputs and hands errors back
+    undiminished.
+
+    Args:
+      features: H, the width of the state and of the output.
+      scale: of the identity; > 0. The paper takes 0.01 for speech, where short memory is enough.
+      w_x_init: draws W_x [D, H]; Gaussian with deviation 0.001, as in the paper.
+
+    Raises:
+      TypeError, ValueError: `features` is no positive int; `scale` no positive number; params or
+        state of another cell; x is not a floating vector of width D.
+
+    >>> import jax, jax.numpy as jnp, recurrax as rx
+    >>> cell = rx.irnn(2)
+    >>> print(cell.init(jax.random.key(0), jnp.ones(3)).w_h)
+    [[1. 0.]
+     [0. 1.]]
+    """
+    name = f"irnn({features})" if scale == 1 else f"irnn({features}, scale={scale})"
+    scale = check_number(name, "scale", scale)
+    scaled = lambda key, shape, dtype: scale * identity(key, shape, dtype)  # noqa: E731
+    return _elman(name, features, jax.nn.relu, w_x_init, scaled)
+
+
+def _elman(
+    name: str,
+    features: int,
+    activation: Callable[[jax.Array], jax.Array],
+    w_x_init: Initializer,
+    w_h_init: Initializer,
+) -> Cell:
     check_features(name, features)
     check_function(name, "activation", activation)
     check_function(name, "w_x_init", w_x_init)

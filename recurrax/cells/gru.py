@@ -48,7 +48,8 @@ def gru(
         n = tanh(x_t W_xn + b_n + (r * h_{t-1}) W_hn)           reset_after=False (the paper)
         h_t = (1 - u) * h_{t-1} + u * n,    y_t = h_t
 
-    The two published sign conventions of the update gate go with the two forms:
+    with u = 1 - z in the first form and u = z in the second. The two published sign conventions of
+    the update gate go with the two forms:
 
     * `reset_after=True` follows cuDNN and PyTorch: z = 1 KEEPS the state, u = 1 - z.
     * `reset_after=False` follows the texts (Chung et al., 2014): z = 1 REPLACES it, u = z, so that

@@ -17,7 +17,14 @@ from recurrax.core import (
     input_struct,
     split_key,
 )
-from recurrax.initializers import Initializer, glorot_uniform, orthogonal, per_gate
+from recurrax.initializers import (
+    Initializer,
+    check_forget_bias,
+    gate_biases,
+    glorot_uniform,
+    orthogonal,
+    per_gate,
+)
 
 
 class LSTMParams(NamedTuple):
@@ -38,7 +45,7 @@ class LSTMState(NamedTuple):
 def lstm(
     features: int,
     *,
-    forget_bias: float = 1.0,
+    forget_bias: float | Initializer = 1.0,
     w_x_init: Initializer = glorot_uniform,
     w_h_init: Initializer = orthogonal,
 ) -> Cell:
@@ -54,7 +61,8 @@ def lstm(
     Args:
       features: H, the width of both halves of the state and of the output.
       forget_bias: what `init` writes into f's bias (1 after Jozefowicz et al., 2015); the
-        equations add nothing to it.
+        equations add nothing to it. An initializer, such as `rx.initializers.chrono(longest)`,
+        draws it, and i's bias starts at its negative.
       w_x_init: draws each gate's block of W_x.
       w_h_init: draws each gate's block of W_h.
 
@@ -72,16 +80,19 @@ def lstm(
     """
     name = f"lstm({features})"
     check_features(name, features)
+    check_forget_bias(name, forget_bias)
     check_function(name, "w_x_init", w_x_init)
     check_function(name, "w_h_init", w_h_init)
 
     def init(key: jax.Array, x) -> LSTMParams:
         x = input_struct(name, x)
-        key_x, key_h = split_key(name, key)
+        key_x, key_h, key_b = split_key(name, key, 3)
+        b_i, b_f = gate_biases(forget_bias, key_b, features, x.dtype)
+        zeros = jnp.zeros_like(b_i)
         return LSTMParams(
             w_x=per_gate(w_x_init, 4)(key_x, (x.shape[0], 4 * features), x.dtype),
             w_h=per_gate(w_h_init, 4)(key_h, (features, 4 * features), x.dtype),
-            b=jnp.zeros((4, features), x.dtype).at[1].set(forget_bias).reshape(-1),
+            b=jnp.concatenate([b_i, b_f, zeros, zeros]),
         )
 
     def initial_state(params: LSTMParams) -> LSTMState:

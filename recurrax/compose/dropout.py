@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numbers
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
+from recurrax.compose.rates import check_rate
 from recurrax.core import SequenceModel, check_floating
 from recurrax.scan.unroll import mask_padding
 
@@ -27,7 +25,7 @@ def drop(
       TypeError: `x` is no array of floats, `key` no key. ValueError: `rate` outside [0, 1); a
         `shape` that does not broadcast to that of `x`.
     """
-    _check_rate("drop", rate)
+    check_rate("drop", rate)
     check_floating("drop", x)
     shape = x.shape if shape is None else tuple(shape)
     # From the right, each axis of the mask must be 1 or that of x: a longer mask would widen x.
@@ -44,13 +42,6 @@ def drop(
     return jnp.where(keep, x / (1 - rate), jnp.zeros_like(x))
 
 
-def _check_rate(name: str, rate: Any) -> None:
-    if isinstance(rate, bool) or not isinstance(rate, numbers.Real):
-        raise TypeError(f"{name}: rate must be a number in [0, 1), got {rate!r}")
-    if not 0 <= float(rate) < 1:
-        raise ValueError(f"{name}: rate must lie in [0, 1), got {rate}")
-
-
 def dropout(rate: float, *, variational: bool = False) -> SequenceModel:
     """Dropout (Srivastava et al., 2014), as a layer for `serial`; the identity without a key.
 
@@ -64,7 +55,7 @@ def dropout(rate: float, *, variational: bool = False) -> SequenceModel:
     Raises:
       TypeError: `rate` is no number. ValueError: `rate` outside [0, 1).
     """
-    _check_rate("dropout", rate)
+    check_rate("dropout", rate)
     name = f"dropout({rate}, variational=True)" if variational else f"dropout({rate})"
 
     def init(key: jax.Array, xs) -> tuple[()]:

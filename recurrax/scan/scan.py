@@ -12,6 +12,7 @@ from recurrax.scan import _jax
 from recurrax.scan.checkpoint import Checkpoint, check_checkpoint, checkpointed
 from recurrax.scan.fission import do_once, plain_scan, run_split, split
 from recurrax.scan.gradient import differentiable_scan
+from recurrax.scan.linear import associative
 from recurrax.scan.trace import call_of, evaluate, is_opaque, trace, without_constant_carry
 
 
@@ -26,6 +27,7 @@ def scan(
     fission: bool = True,
     checkpoint: int | str | None = None,
     precision: Any = None,
+    method: str | None = None,
 ) -> tuple[Any, Any]:
     """`jax.lax.scan`, with less in the loop.
 
@@ -69,26 +71,51 @@ def scan(
         all else stay float32. Unlike in `jax.lax.scan` this holds on CPUs as well, where it is 3
         to 5 times faster if the processor has AMX, and slower if it has no bfloat16 arithmetic.
 
+      method: None runs step by step. "associative" computes all states at once, in log2(T) rounds,
+        where the step is affine in its state, s_t = A_t * s_{t-1} + B_t element by element with any
+        A_t and B_t of x_t, whatever y_t is (Blelloch, 1990; Martin and Cundy, 2018). The step is
+        written as ever: A and B are found in it.
+
     Raises:
-      ValueError, TypeError: as `jax.lax.scan`; `checkpoint` or `precision` is none of the above.
+      ValueError, TypeError: as `jax.lax.scan`; `checkpoint`, `precision` or `method` is none of the
+        above; the step is not affine in its state; an associative scan with a checkpoint.
     """
     if precision is not None:
         with jax.default_matmul_precision(precision):
             return scan(
-                f, init, xs, length, reverse, unroll, fission=fission, checkpoint=checkpoint
+                f,
+                init,
+                xs,
+                length,
+                reverse,
+                unroll,
+                fission=fission,
+                checkpoint=checkpoint,
+                method=method,
             )
     how = check_checkpoint(checkpoint)
-    if not fission and how is None:
+    if method not in (None, "associative"):
+        raise ValueError(f'method: expected None or "associative", got {method!r}')
+    if method is not None and how is not None:
+        raise ValueError(f"checkpoint: an associative scan keeps all states, got {checkpoint!r}")
+    if not fission and how is None and method is None:
         return jax.lax.scan(f, init, xs, length, reverse, unroll)
-    run = functools.partial(_run, fission=fission, checkpoint=how)
+    run = functools.partial(_run, fission=fission, checkpoint=how, method=method)
     return evaluate(trace(f, init, xs, length, reverse, unroll), run)
 
 
-def _run(equation: Any, values: list[Any], fission: bool, checkpoint: Checkpoint) -> list[Any]:
+def _run(
+    equation: Any, values: list[Any], fission: bool, checkpoint: Checkpoint, method: str | None
+) -> list[Any]:
     """A traced loop, split and run."""
+    if method is not None and equation.effects:
+        raise ValueError("method: a step with side effects has to run step by step")
     if is_opaque(equation):
         return _jax.bind(equation, values)
     whole = call_of(equation, values)
+    if method is not None:
+        carry, ys = associative(whole._replace(xs=[_jax.time_first(x) for x in whole.xs]))
+        return [*carry, *ys]
     call = without_constant_carry(whole)
     if fission:
         pieces = split(call.step)

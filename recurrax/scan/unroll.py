@@ -31,6 +31,7 @@ def unroll(
     key: jax.Array | None = None,
     checkpoint: Any = None,
     precision: Any = None,
+    method: str | None = None,
 ) -> tuple[PyTree, PyTree]:
     """Runs a cell over one sequence: s_t, y_t = step(params, s_{t-1}, x_t); gives (s_T, y [T, ..]).
 
@@ -53,6 +54,8 @@ def unroll(
       key: split into one key a step for `cell.step`; consumed. None is deterministic.
       checkpoint: what of the forward pass to keep for the backward one, as in `rx.scan`.
       precision: of matrix products; "BF16_BF16_F32" is mixed precision, as in `rx.scan`.
+      method: "associative" for all steps at once where the cell is linear in its state, as in
+        `rx.scan`: `rx.lru`, `rx.rg_lru`, `rx.min_gru`, `rx.min_lstm`, `rx.s4d`, `rx.s5`.
 
     Returns:
       `(state, ys)`: the state after the last valid step, and the outputs, zero past `length`.
@@ -95,6 +98,7 @@ def unroll(
         reverse=reverse,
         checkpoint=checkpoint,
         precision=precision,
+        method=method,
     )
 
 

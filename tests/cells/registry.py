@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
 import jax
 import numpy as np
 
 import recurrax as rx
+from tests.cells.entries_conv import ENTRIES as CONV_ENTRIES
+from tests.cells.entries_gru import ENTRIES as GRU_ENTRIES
+from tests.cells.entries_linear import ENTRIES as LINEAR_ENTRIES
+from tests.cells.entries_lstm import ENTRIES as LSTM_ENTRIES
+from tests.cells.entries_simple import ENTRIES as SIMPLE_ENTRIES
+from tests.cells.entries_xlstm import ENTRIES as XLSTM_ENTRIES
+from tests.cells.entry import Entry, sigmoid
 from tests.cells.peephole import peephole_lstm
-
-
-class Entry(NamedTuple):
-    """`reference(params, state, x) -> (state, y)` in NumPy, from the equations alone."""
-
-    name: str
-    make: Callable[[], Any]
-    reference: Callable[[Any, Any, np.ndarray], tuple[Any, Any]]
-    width: int
-    """D, the width of one step's input."""
-    checked: bool = True
-    """Whether the cell checks its own arguments, as all of the library's do."""
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
 
 
 def elman(activation):
@@ -108,5 +96,11 @@ REGISTRY = [
     Entry("gru_reset_before", lambda: rx.gru(4, reset_after=False), gru_before, 3),
     Entry("dense", lambda: rx.dense(4, activation=jax.numpy.tanh), dense, 3),
     Entry("stack", lambda: rx.stack(rx.lstm(3), rx.gru(2)), stacked(lstm, gru_after), 3),
-    Entry("peephole_lstm", lambda: peephole_lstm(3), peephole, 3, checked=False),
+    Entry("naive_peephole", lambda: peephole_lstm(3), peephole, 3, checked=False),
+    *LSTM_ENTRIES,
+    *CONV_ENTRIES,
+    *XLSTM_ENTRIES,
+    *GRU_ENTRIES,
+    *SIMPLE_ENTRIES,
+    *LINEAR_ENTRIES,
 ]

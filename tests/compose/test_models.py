@@ -98,7 +98,7 @@ def test_padded_batch_is_each_example_alone():
 
 
 def test_residual_first_in_line_keeps_padding_out():
-    model = rx.residual(rx.elman(D))
+    model = rx.residual(rx.as_model(rx.elman(D)))
     params = random_params(model)
     past = np.arange(T) >= LENGTHS[:, None]
     run = batch(model)
@@ -216,7 +216,7 @@ def test_errors_name_the_argument():
         (lambda: rx.serial(3), TypeError, "cell: expected an object with functions init"),
         (lambda: rx.residual(rx.lstm), TypeError, "cell: expected an object with functions init"),
         (lambda: rx.stack(model), TypeError, "cell: expected .* 'initial_state' is 'missing'"),
-        (lambda: rx.bidirectional(model, model), TypeError, "cell: expected an object with"),
+        (lambda: rx.bidirectional(3, 3), TypeError, "cell: expected an object with"),
         (
             lambda: rx.bidirectional(rx.lstm(2), rx.lstm(2), merge="add"),
             ValueError,
@@ -255,7 +255,7 @@ def test_errors_name_the_argument():
             r"must have the shape of the backward output, got \(4, 3\) and \(4, 2\)",
         ),
         (
-            lambda: rx.residual(rx.dense(3)).apply(params[0], xs),
+            lambda: rx.as_model(rx.residual(rx.as_model(rx.dense(3)))).apply(params[0], xs),
             ValueError,
             r"the layer's input must have the shape of its output, got \(4, 2\) and \(4, 3\)",
         ),

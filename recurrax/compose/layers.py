@@ -1,0 +1,80 @@
+"""What a layer is: a cell or a model of sequences, its keys, its entry in params and state."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+
+from recurrax.core import PyTree, SequenceModel, as_cell, split_key
+from recurrax.scan.unroll import unroll
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Unaligned(SequenceModel):
+    """A `SequenceModel` whose outputs have another time axis than its inputs, or none.
+
+    Pooling is one, and so is a vector that drives a sequence. `length` and `resets` speak of the
+    time axis of the inputs: in `serial` they end here and do not reach the layers above.
+    """
+
+
+def is_model(layer: Any) -> bool:
+    """Whether `layer` is a model of whole sequences, and not one step of a cell."""
+    return callable(getattr(layer, "init", None)) and callable(getattr(layer, "apply", None))
+
+
+def as_model(layer: Any) -> SequenceModel:
+    """A cell as the sequence model that unrolls it; a sequence model as it is.
+
+    Raises:
+      TypeError: `layer` is neither.
+    """
+    if is_model(layer):
+        return layer
+    cell = as_cell(layer)
+
+    def init(key: jax.Array, xs: PyTree) -> PyTree:
+        return cell.init(key, first_step(xs))
+
+    def apply(params, xs, *, state=None, length=None, resets=None, key=None):
+        return unroll(cell, params, xs, state=state, length=length, resets=resets, key=key)
+
+    return SequenceModel(init, apply, repr(cell))
+
+
+def model_of(layers: Iterable[Any], init: Any, apply: Any, name: str) -> SequenceModel:
+    """A model made of `layers`: `Unaligned` where one of them is."""
+    unaligned = any(isinstance(layer, Unaligned) for layer in layers)
+    return (Unaligned if unaligned else SequenceModel)(init, apply, name)
+
+
+def first_step(xs: PyTree) -> PyTree:
+    """The shapes of one step of `xs`."""
+
+    def first(leaf):
+        if not getattr(leaf, "shape", ()):
+            raise ValueError(f"xs: expected arrays with a leading time axis [T, ...], got {leaf!r}")
+        return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+
+    return jax.tree.map(first, xs)
+
+
+def keys_of(name: str, key: jax.Array | None, count: int) -> list[jax.Array | None]:
+    """One key for each of `count` layers; of None, None for each."""
+    return [None] * count if key is None else list(split_key(name, key, count))
+
+
+def entries_of(name: str, argument: str, value: Any, count: int) -> tuple[Any, ...]:
+    """`value`, checked to be a tuple with one entry for each of `count` layers."""
+    if not isinstance(value, tuple) or len(value) != count:
+        got = f"one of {len(value)}" if isinstance(value, tuple) else type(value).__name__
+        raise TypeError(f"{name}: {argument} must be a tuple of {count}, one a layer, got {got}")
+    return value
+
+
+def states_of(name: str, state: Any, count: int) -> tuple[Any, ...]:
+    """The layers' states; of None, None for each."""
+    return (None,) * count if state is None else entries_of(name, "state", state, count)
