@@ -190,16 +190,16 @@ def run_split(
     step, inner = pieces.step, pieces.loop
     rows: dict[Any, Any] = dict(zip(step.xs, xs, strict=True))
     wanted = [*inner.xs, *used(pieces.after), *step.ys]
-    _at_once(pieces.before, fixed, rows, wanted, loop, wrap)
+    at_once(pieces.before, fixed, rows, wanted, loop, wrap)
     carry, stacks = run_loop(
         inner, loop, [fixed[v] for v in inner.invariants], init, [rows[v] for v in inner.xs]
     )
     rows.update(zip(inner.ys, stacks, strict=True))
-    _at_once(pieces.after, fixed, rows, step.ys, loop, wrap)
-    return carry, [_stack(fixed, rows, y, loop.length) for y in step.ys]
+    at_once(pieces.after, fixed, rows, step.ys, loop, wrap)
+    return carry, [stack_of(fixed, rows, y, loop.length) for y in step.ys]
 
 
-def _at_once(
+def at_once(
     equations: list[Equation],
     fixed: Mapping[Value, Any],
     rows: dict[Any, Any],
@@ -226,7 +226,8 @@ def _at_once(
     rows.update(zip(outputs, results, strict=True))
 
 
-def _stack(fixed: Mapping[Value, Any], rows: dict[Value, Any], y: Atom, length: int) -> Any:
+def stack_of(fixed: Mapping[Value, Any], rows: dict[Value, Any], y: Atom, length: int) -> Any:
+    """An output of every step: of `rows`, or one for all steps."""
     if isinstance(y, Value) and y in rows:
         return rows[y]
     value = jnp.asarray(read(fixed, y))

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from recurrax.scan.affine import NotAffineError, coefficients
-from recurrax.scan.fission import Loop, _at_once, _stack
+from recurrax.scan.fission import Loop, at_once, stack_of
 from recurrax.scan.graph import Atom, Equation, Value, needed, run, used
 from recurrax.scan.kinds import Kind, classify, is_pinned, with_kind
 from recurrax.scan.product import with_rows
@@ -66,7 +66,7 @@ def associative(call: Call) -> tuple[list[Any], list[Any]]:
         _fill(equations, fixed, rows, step.ys, loop)
     except NotAffineError as error:
         raise _refusal(f"{error}, for the outputs") from None
-    return [final[v] for v in step.carry], [_stack(fixed, rows, y, loop.length) for y in step.ys]
+    return [final[v] for v in step.carry], [stack_of(fixed, rows, y, loop.length) for y in step.ys]
 
 
 def _refusal(why: str) -> ValueError:
@@ -112,7 +112,7 @@ def _solve(
     """What each leaf is after every step, [T, ...]; `rows` has all that they depend on besides."""
     late = _fill(equations, fixed, rows, news, loop, leaves)
     if not late and not any(leaf in news for leaf in leaves):
-        return [_stack(fixed, rows, new, loop.length) for new in news]
+        return [stack_of(fixed, rows, new, loop.length) for new in news]
     reads = used(late, news)
     shared, sliced = [v for v in reads if v in fixed], [v for v in reads if v in rows]
 
@@ -154,7 +154,7 @@ def _fill(
             raise NotAffineError(f"{e.name} must be run step by step")
     early = with_kind(pending, kinds, Kind.INPUT)
     late = with_kind(pending, kinds, Kind.STATE)
-    _at_once(with_rows(early, kinds), fixed, rows, [*used(late), *targets], loop, lambda f: f)
+    at_once(with_rows(early, kinds), fixed, rows, [*used(late), *targets], loop, lambda f: f)
     return late
 
 

@@ -70,7 +70,6 @@ def scan(
         roundings to bfloat16 and sum in float32, in every derivative too; states, gradients and
         all else stay float32. Unlike in `jax.lax.scan` this holds on CPUs as well, where it is 3
         to 5 times faster if the processor has AMX, and slower if it has no bfloat16 arithmetic.
-
       method: None runs step by step. "associative" computes all states at once, in log2(T) rounds,
         where the step is affine in its state, s_t = A_t * s_{t-1} + B_t element by element with any
         A_t and B_t of x_t, whatever y_t is (Blelloch, 1990; Martin and Cundy, 2018). The step is
