@@ -79,16 +79,17 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     mallopt.argtypes, mallopt.restype = (ctypes.c_int, ctypes.c_int), ctypes.c_int
-    m_trim_threshold, m_top_pad, m_mmap_threshold, m_arena_max = -1, -2, -3, -8  # <malloc.h>
-    return all(
+    m_trim_threshold, m_top_pad, m_mmap_max, m_arena_max = -1, -2, -4, -8  # <malloc.h>
+    done = [
         mallopt(option, size) == 1
         for option, size in (
-            (m_mmap_threshold, _GIGABYTE),
+            (m_arena_max, 1),
             (m_trim_threshold, _GIGABYTE),
             (m_top_pad, _GIGABYTE // 16),
-            (m_arena_max, 1),
+            (m_mmap_max, 0),
         )
-    )
+    ]
+    return all(done)
 
 
 def data_mesh(batch_size: int | None = None, devices: Sequence[Any] | None = None) -> Mesh:

@@ -79,9 +79,15 @@ def type_of(value: Any) -> Any:
     return value.aval if hasattr(value, "aval") else jax.typeof(value)
 
 
+def is_explicitly_sharded(aval: Any) -> bool:
+    """Whether how a value lies on a mesh is part of its type, which JAX then checks everywhere."""
+    mesh = getattr(getattr(aval, "sharding", None), "mesh", None)
+    return jax.sharding.AxisType.Explicit in (getattr(mesh, "axis_types", None) or ())
+
+
 def same_variation(*values: jax.Array) -> list[jax.Array]:
     """Under `shard_map`: the values, made to vary over the same axes of the mesh."""
-    axes = [getattr(type_of(value), "vma", frozenset()) for value in values]
+    axes = [_varying(type_of(value)) for value in values]
     every = frozenset().union(*axes)
 
     def widen(value: jax.Array, missing: tuple) -> jax.Array:
@@ -92,6 +98,11 @@ def same_variation(*values: jax.Array) -> list[jax.Array]:
         return getattr(jax.lax, "pvary")(value, missing)  # noqa: B009, its name until JAX 0.9
 
     return [widen(v, tuple(every - own)) for v, own in zip(values, axes, strict=True)]
+
+
+def _varying(aval: Any) -> frozenset:
+    kind = getattr(aval, "manual_axis_type", None)
+    return getattr(aval, "vma", frozenset()) if kind is None else kind.varying
 
 
 def primitive(

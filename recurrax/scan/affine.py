@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from recurrax.scan import _jax
 from recurrax.scan.graph import Atom, Constant, Equation, Value, read
 from recurrax.scan.kinds import is_pinned
 
@@ -139,7 +140,7 @@ def _follow(
             operand.terms.get(key, _zero(atom)) if i in linear else operand.terms[_OFFSET]
             for i, (operand, atom) in enumerate(zip(operands, equation.inputs, strict=True))
         ]
-        for out, value in zip(terms, _run(equation, values), strict=True):
+        for out, value in zip(terms, _run(equation, _jax.same_variation(*values)), strict=True):
             out[key] = value
 
     places: list[dict[int, np.ndarray]] = [{} for _ in equation.outputs]
@@ -185,6 +186,9 @@ def _check_dtypes(equation: Equation, leaves: Sequence[Value]) -> None:
         kinds = jnp.inexact, jnp.integer, jnp.bool_
         if not any(jnp.issubdtype(before, k) and jnp.issubdtype(after, k) for k in kinds):
             raise NotAffineError(f"the state is converted from {before} to {after}")
+        # Integers wrap: what a narrow one has lost, a wide coefficient still has.
+        if jnp.issubdtype(after, jnp.integer) and after.itemsize > before.itemsize:
+            raise NotAffineError(f"the state is converted from {before} to the wider {after}")
     elif equation.name == "div" and not jnp.issubdtype(after, jnp.inexact):
         raise NotAffineError("div of integers is applied to the state")
     # The real part of A s is that of A times s only where s is real.

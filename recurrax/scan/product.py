@@ -7,12 +7,14 @@ axis; but under `vmap` only a primitive sees both axes to merge them. Hence two 
 transpose of the other.
 
 They also make JAX's precision "BF16_BF16_F32" real on every platform. XLA's CPU compiler takes no
-notice of it, and rounding the operands by hand would round their gradients too.
+notice of it, and rounding the operands by hand would round their gradients too. It is a permission,
+as all of JAX's precisions are: a product that would not gain by it keeps float32.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,11 +38,16 @@ def _columns(a: jax.Array, c: jax.Array, *, dot: Any = None, **how: Any) -> jax.
     return (dot or _dot)(a, c, ((front, front), ((), ())), **how)
 
 
-def _dot(a: jax.Array, b: jax.Array, numbers: Any, *, precision: Any, **how: Any) -> jax.Array:
+def _dot(
+    a: jax.Array, b: jax.Array, numbers: Any, *, precision: Any, preferred_element_type: Any
+) -> jax.Array:
     """`dot_general`; where asked, of operands rounded to bfloat16, summed in float32."""
     if is_rounded(precision, a, b):
         a, b, precision = a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), lax.Precision.DEFAULT
-    return lax.dot_general(a, b, numbers, precision=precision, **how)
+        preferred_element_type = preferred_element_type or jnp.dtype(jnp.float32)
+    return lax.dot_general(
+        a, b, numbers, precision=precision, preferred_element_type=preferred_element_type
+    )
 
 
 def is_rounded(precision: Any, *operands: Any) -> bool:
@@ -52,7 +59,8 @@ def is_rounded(precision: Any, *operands: Any) -> bool:
 
 def _merged_columns(a: jax.Array, c: jax.Array, **how: Any) -> jax.Array:
     """The same. Merged, the axes could not stay sharded, as the batch may be."""
-    a, c = a.reshape(-1, a.shape[-1]), c.reshape(-1, c.shape[-1])
+    rows = math.prod(a.shape[:-1])
+    a, c = a.reshape(rows, a.shape[-1]), c.reshape(rows, c.shape[-1])
     # XLA's CPU compiler would round, and then multiply in float32 after all: of the products of
     # bfloat16 numbers it has a fast form only for those whose first operand lies in rows.
     how_on_cpu = {**how, "precision": _unrounded(how["precision"])}
@@ -104,8 +112,8 @@ def matmul(x: jax.Array, w: jax.Array, *, precision: Any = None) -> jax.Array:
     """x [..., K] times a matrix w [K, N], as the loops of `scan` multiply: [..., N].
 
     For products outside a loop: in `jax.vmap` w's gradient is one contraction over the batch and
-    all other axes, and `precision` (or `jax.default_matmul_precision`) "BF16_BF16_F32" multiplies
-    roundings to bfloat16 and sums in float32, on CPUs too, in every derivative.
+    all other axes, and `precision` (or `jax.default_matmul_precision`) "BF16_BF16_F32" is mixed
+    precision on CPUs too, as in `rx.scan`.
 
     Raises:
       TypeError, ValueError: `x` and `w` have no such axes, or the precision is unknown.
@@ -122,6 +130,8 @@ def matmul(x: jax.Array, w: jax.Array, *, precision: Any = None) -> jax.Array:
     x, w = (a.astype(jnp.promote_types(x.dtype, w.dtype)) for a in (x, w))
     traced = jax.make_jaxpr(functools.partial(jnp.dot, precision=precision))(x, w)
     how = next(e.params for e in traced.eqns if e.primitive.name == "dot_general")
+    if any(_jax.is_explicitly_sharded(_jax.type_of(a)) for a in (x, w)):
+        return jnp.dot(x, w, precision=precision)
     x, w = _jax.same_variation(x, w)
     return rows_p.bind(x, w, turned=False, **_how(how))
 
@@ -148,7 +158,9 @@ def _as_rows(equation: Equation, kinds: Kinds, only_rounded: bool) -> Equation |
     fixed = [kind_of(kinds, atom) == Kind.INVARIANT for atom in equation.inputs]
     if sum(fixed) != 1 or batch[0] or not all(isinstance(a, Value) for a in equation.inputs):
         return None
-    if equation.params.get("out_sharding") is not None:
+    if equation.params.get("out_sharding") is not None or any(
+        _jax.is_explicitly_sharded(v.aval) for v in equation.values
+    ):
         return None
     if only_rounded and not is_rounded(equation.params["precision"], *equation.values):
         return None
@@ -164,9 +176,10 @@ def _as_rows(equation: Equation, kinds: Kinds, only_rounded: bool) -> Equation |
         a_free = [i for i in range(a.ndim) if i not in a_last]
         w_free = [i for i in range(w.ndim) if i not in w_first]
         a_shape, w_shape = [a.shape[i] for i in a_free], [w.shape[i] for i in w_free]
-        a = a.transpose(*a_free, *a_last).reshape(*a_shape, -1)
+        inner = math.prod(a.shape[i] for i in a_last)
+        a = a.transpose(*a_free, *a_last).reshape(*a_shape, inner)
         if not turned:
-            w = w.transpose(*w_first, *w_free).reshape(a.shape[-1], -1)
+            w = w.transpose(*w_first, *w_free).reshape(inner, math.prod(w_shape))
         product = rows_p.bind(*_jax.same_variation(a, w), turned=turned, **how)
         product = product.reshape(*a_shape, *w_shape)
         if side == 1:  # the axes of the first operand come first

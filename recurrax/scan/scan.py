@@ -65,11 +65,14 @@ def scan(
           log2(T/8) S + 16 R bytes, and log2(T/8) more forward passes.
 
         Weight gradients are then one contraction for each of the innermost loops.
-      precision: of the products in `f` that name none, as `jax.default_matmul_precision` takes it.
-        "BF16_BF16_F32" is mixed precision: products with a matrix that `f` closes over multiply
-        roundings to bfloat16 and sum in float32, in every derivative too; states, gradients and
-        all else stay float32. Unlike in `jax.lax.scan` this holds on CPUs as well, where it is 3
-        to 5 times faster if the processor has AMX, and slower if it has no bfloat16 arithmetic.
+      precision: of the products in `f` that name none, as `jax.default_matmul_precision` has it.
+        "BF16_BF16_F32" is mixed precision: products of a float32 vector or matrix with a matrix
+        that `f` closes over may multiply roundings to bfloat16, and sum in float32; states,
+        gradients and all else stay float32. Unlike in `jax.lax.scan` this holds on CPUs as well,
+        where it is 3 to 5 times faster if the processor has AMX, and slower if it has no bfloat16
+        arithmetic. There what would not gain keeps float32: gradients of matrices, and matrices
+        that `vmap` makes one an example; so does what the engine does not look into (`cond`,
+        custom derivatives, `jax.checkpoint`, `fission=False`).
       method: None runs step by step. "associative" computes all states at once, in log2(T) rounds,
         where the step is affine in its state, s_t = A_t * s_{t-1} + B_t element by element with any
         A_t and B_t of x_t, whatever y_t is (Blelloch, 1990; Martin and Cundy, 2018). The step is

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jax import lax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
 import recurrax as rx
 from tests.cells.entries_linear import ENTRIES
@@ -308,7 +310,12 @@ REFUSED = {
     "moved": (lambda h, x: (h[::-1] + x, h), H, "depends on another element"),
     "mixed": (lambda h, x: (h + h[::-1], h), H, "add is applied to different elements"),
     "sum": (lambda h, x: (h.sum() + x, h), H, "reduce_sum is applied"),
-    "stopped": (lambda h, x: (lax.stop_gradient(h) + x, h), H, "stop_gradient is applied|name"),
+    "stopped": (lambda h, x: (lax.stop_gradient(h) + x, h), H, "stop_gradient is applied"),
+    "narrow": (
+        lambda s, x: (s.astype(jnp.int8).astype(jnp.int32) + 100, s),
+        jnp.zeros(N, jnp.int32),
+        "converted from int8 to the wider int32",
+    ),
     "shapes": (
         lambda s, x: ((s[0] + s[1][0], s[1] + s[0][:3]), s),
         (H, K),
@@ -357,3 +364,19 @@ def test_cells_that_are_not_linear_are_refused():
         params = cell.init(jax.random.key(0), xs[0])
         with pytest.raises(ValueError, match="dot_general is applied to the state"):
             unrolled(cell, params, xs)
+
+
+def test_under_shard_map():
+    mesh = Mesh(np.array(jax.devices()[:2]), ("data",))
+    cell = rx.min_gru(3)
+    xs = jax.random.normal(jax.random.key(0), (4, T, 2))
+    params = cell.init(jax.random.key(1), xs[0, 0])
+
+    def run(method, xs):
+        local = jax.vmap(lambda xs: unroll(method, xs)[1])
+        return jax.shard_map(local, mesh=mesh, in_specs=P("data"), out_specs=P("data"))(xs)
+
+    def unroll(method, xs):
+        return rx.unroll(cell, params, xs, state=0 * xs[0, :1] + jnp.ones(3), method=method)
+
+    np.testing.assert_allclose(run("associative", xs), run(None, xs), rtol=1e-5, atol=1e-6)

@@ -91,6 +91,51 @@ def test_every_product_of_the_loops_is_of_bfloat16(name):
     assert len(rounded_products) == 4
 
 
+def test_a_product_that_names_no_result_type_keeps_float32():
+    u = draw((D, D))[0]
+
+    def step(h, x):
+        h = jnp.tanh(lax.dot(h[None], u)[0] + x)
+        return h, lax.dot(x[None], u)[0]
+
+    xs = draw((T, D), seed=2)[0]
+    state, ys = rx.scan(step, jnp.zeros(D), xs, precision=POLICY)
+    assert state.dtype == ys.dtype == jnp.float32
+    np.testing.assert_allclose(ys, _product(xs, u), rtol=1e-5, atol=1e-6)
+
+
+def test_axes_of_size_zero():
+    xs = jnp.ones((T, 0))
+
+    def run(scan, w):
+        return scan(lambda h, x: (jnp.tanh(x @ w + h), h), jnp.zeros(3), xs)
+
+    got, want = run(rx.scan, jnp.ones((0, 3))), run(lax.scan, jnp.ones((0, 3)))
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+    assert jax.grad(lambda w: total(run(rx.scan, w)))(jnp.ones((0, 3))).shape == (0, 3)
+    assert jax.grad(lambda w: rx.matmul(xs, w).sum())(jnp.ones((0, 3))).shape == (0, 3)
+
+
+def test_an_explicit_mesh():
+    """Where arrays lie is then part of their type, and JAX's own products know their gradients'."""
+    kind = jax.sharding.AxisType.Explicit
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(kind,), devices=jax.devices()[:2])
+    plain = draw((D, D), (4, T, D))
+    placed = [
+        jax.device_put(a, jax.NamedSharding(mesh, spec))
+        for a, spec in zip(plain, (jax.P(), jax.P("data")), strict=True)
+    ]
+
+    def loss(w, xs):
+        def one(xs):
+            return rx.scan(lambda h, x: (jnp.tanh(h @ w + x @ w), h), 0 * xs[0], xs)[0]
+
+        return jnp.sum(jax.vmap(one)(xs) ** 2) + jnp.sin(rx.matmul(xs, w)).sum()
+
+    got, want = (jax.jit(jax.grad(loss))(*args) for args in (placed, plain))
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
 def test_second_derivatives_are_those_of_the_function():
     _, (params, init, xs) = args_of("lstm")
 
@@ -104,6 +149,8 @@ def test_second_derivatives_are_those_of_the_function():
     got, want = grad(POLICY), grad(None)
     # 2^-8 a product, and a few products deep.
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=0.1, atol=0.05), got, want)
+    apart = max(abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, (got, want)), strict=True))
+    assert apart > 1e-4  # the policy is in them too
 
 
 def test_the_context_of_jax_is_the_same_policy():
