@@ -6,7 +6,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,7 +84,7 @@ def summary(rows: Sequence[Row], which: str) -> str:
     return table(
         [which, *(title for title, *_ in _RATIOS)],
         [
-            [cell, *(_spread(_ratios(rows, cell, *ratio)) for _, *ratio in _RATIOS)]
+            [cell, *(_spread(_ratios(rows, cell, name, us, them)) for _, name, us, them in _RATIOS)]
             for cell in _unique(row.cell for row in rows)
         ],
     )
@@ -94,7 +94,7 @@ def _is_peer(row: Row) -> bool:
     return row.name not in (OURS, ROUNDED, PLAIN, FOREIGN)
 
 
-_RATIOS = (
+_RATIOS: tuple[tuple[str, str, bool | None, Callable[[Row], bool]], ...] = (
     ("best JAX peer", OURS, None, lambda row: _is_peer(row) and not row.sharded),
     ("best JAX peer, both sharded", OURS, True, lambda row: _is_peer(row) and row.sharded),
     ("torch", OURS, None, lambda row: row.name == FOREIGN),

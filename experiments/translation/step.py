@@ -54,7 +54,8 @@ def make_step(
     """The compiled training step: the state is donated, the batch sharded over the mesh."""
 
     bfloat16 = config.precision == "bfloat16"
-    precision = "BF16_BF16_F32" if bfloat16 else jax.config.jax_default_matmul_precision
+    as_the_user_chose = getattr(jax.config, "jax_default_matmul_precision", None)
+    precision = "BF16_BF16_F32" if bfloat16 else as_the_user_chose
 
     def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
         key = jax.random.fold_in(state.key, state.step)

@@ -6,7 +6,16 @@ A module is imported when it is first asked for: `rx.interop.torch`, `rx.interop
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recurrax.interop import equinox as equinox
+    from recurrax.interop import flax_linen as flax_linen
+    from recurrax.interop import flax_nnx as flax_nnx
+    from recurrax.interop import haiku as haiku
+    from recurrax.interop import keras as keras
+    from recurrax.interop import onnx as onnx
+    from recurrax.interop import torch as torch
 
 __all__ = [
     "equinox",

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from recurrax.scan import _jax
-from recurrax.scan.graph import Equation, Value
+from recurrax.scan.graph import Equation
 from recurrax.scan.kinds import Kind, Kinds, kind_of
 
 
@@ -156,18 +156,19 @@ def _as_rows(equation: Equation, kinds: Kinds, only_rounded: bool) -> Equation |
         return None
     (contracted, batch) = equation.params["dimension_numbers"]
     fixed = [kind_of(kinds, atom) == Kind.INVARIANT for atom in equation.inputs]
-    if sum(fixed) != 1 or batch[0] or not all(isinstance(a, Value) for a in equation.inputs):
+    operands = equation.values
+    if sum(fixed) != 1 or batch[0] or len(operands) != 2:
         return None
     if equation.params.get("out_sharding") is not None or any(
-        _jax.is_explicitly_sharded(v.aval) for v in equation.values
+        _jax.is_explicitly_sharded(v.aval) for v in operands
     ):
         return None
-    if only_rounded and not is_rounded(equation.params["precision"], *equation.values):
+    if only_rounded and not is_rounded(equation.params["precision"], *operands):
         return None
     side = fixed.index(False)  # of the rows
-    turned = equation.inputs[1 - side].aval.ndim == 2 and tuple(contracted[1 - side]) == (1,)
+    turned = operands[1 - side].aval.ndim == 2 and tuple(contracted[1 - side]) == (1,)
     how = _how(equation.params)
-    if equation.inputs[1 - side].aval.ndim == len(contracted[1 - side]):  # a vector: not worth it
+    if operands[1 - side].aval.ndim == len(contracted[1 - side]):  # a vector: not worth it
         how["precision"] = _unrounded(how["precision"])
 
     def run(values: Sequence[Any]) -> list[Any]:
