@@ -15,6 +15,8 @@ from tests.cells.registry import REGISTRY
 from tests.compose.combinators import ALIGNED, POOLED, shaped
 from tests.support import x64
 
+pytestmark = pytest.mark.slow  # minutes of compiling: `pytest -m slow`
+
 T, LENGTH = 3, 2
 KEY = jax.random.key(0)
 

@@ -26,6 +26,8 @@ from tests.interop.agreement import (
 )
 from tests.support import x64
 
+pytestmark = pytest.mark.slow  # minutes of compiling: `pytest -m slow`
+
 F64 = {"param_dtype": jnp.float64}
 # nnx.SimpleCell computes in float32 unless it is told not to.
 SIMPLE = {**F64, "dtype": jnp.float64}

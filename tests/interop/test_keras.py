@@ -19,9 +19,12 @@ from tests.cells.harness import assert_close, random_like
 os.environ.setdefault("KERAS_BACKEND", "jax")
 import keras
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="its gradients are compared through JAX"
-)
+pytestmark = [
+    pytest.mark.slow,  # minutes of compiling: `pytest -m slow`
+    pytest.mark.skipif(
+        keras.backend.backend() != "jax", reason="its gradients are compared through JAX"
+    ),
+]
 
 T, D, H = 5, 2, 3
 LENGTHS = np.array([5, 3, 0, 1])
