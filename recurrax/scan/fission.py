@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from recurrax.scan import _jax
 from recurrax.scan.cut import minimum_cut
 from recurrax.scan.graph import Atom, Equation, Value, needed, read, run, used
 from recurrax.scan.kinds import (
@@ -235,14 +236,29 @@ def stack_of(fixed: Mapping[Value, Any], rows: dict[Value, Any], y: Atom, length
 
 
 def plain_scan(
-    step: Step, loop: Loop, invariants: Sequence[Any], init: Sequence[Any], xs: Sequence[Any]
+    step: Step,
+    loop: Loop,
+    invariants: Sequence[Any],
+    init: Sequence[Any],
+    xs: Sequence[Any],
+    *,
+    apart: bool = False,
 ) -> tuple[list[Any], list[Any]]:
-    """The step under `jax.lax.scan`."""
+    """The step under `jax.lax.scan`.
+
+    Args:
+      apart: keep the slicing of xs out of what reads the slices. It pays where a step's results
+        are not stored, so that all its pointwise work is one fusion.
+    """
     fixed = dict(zip(step.invariants, invariants, strict=True))
+    pointwise = {v for e in step.equations if not is_product(e) for v in e.values}
+    floats = [v for v in step.xs if v in pointwise and _jax.is_differentiable(v.aval)]
 
     def body(carry, x):
         env = {**fixed, **dict(zip(step.carry, carry, strict=True))}
         env.update(zip(step.xs, x, strict=True))
+        if apart:
+            env.update(zip(floats, _jax.apart([env[v] for v in floats]), strict=True))
         outputs = run(step.equations, env, (*step.carry_out, *step.ys))
         return outputs[: len(carry)], outputs[len(carry) :]
 

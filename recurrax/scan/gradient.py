@@ -27,9 +27,19 @@ from recurrax.scan.kinds import Kind, classify, is_cheap, is_product, mentions
 
 
 def differentiable_scan(
-    step: Step, loop: Loop, invariants: Sequence[Any], init: Sequence[Any], xs: Sequence[Any]
+    step: Step,
+    loop: Loop,
+    invariants: Sequence[Any],
+    init: Sequence[Any],
+    xs: Sequence[Any],
+    *,
+    storing: bool = False,
 ) -> tuple[list[Any], list[Any]]:
-    """`plain_scan` with weight gradients taken once, over all steps."""
+    """`plain_scan` with weight gradients taken once, over all steps.
+
+    Args:
+      storing: the step stores what its derivative needs.
+    """
     if not is_rewritten(step):
         return plain_scan(step, loop, invariants, init, xs)
     sizes = len(invariants), len(invariants) + len(init)
@@ -39,7 +49,7 @@ def differentiable_scan(
 
     @jax.custom_jvp
     def scan(*flat):
-        return plain_scan(step, loop, *parts(flat))
+        return plain_scan(step, loop, *parts(flat), apart=not storing)
 
     def rule(primals, tangents):
         return _jvp(step, loop, parts(primals), parts([_nonzero(t) for t in tangents]))
@@ -81,7 +91,7 @@ def _jvp(step: Step, loop: Loop, primals, tangents):
         carry, ys = differentiable_scan(step, loop, *primals)
         return (carry, ys), ([_zero(c) for c in carry], [_zero(y) for y in ys])
     forward, linear, tangent_values, shifted = differentiate(step, primals, active)
-    carry, ys = differentiable_scan(forward, loop, *primals)
+    carry, ys = differentiable_scan(forward, loop, *primals, storing=True)
 
     invariants, init, xs = primals
     d_invariants, d_init, d_xs = tangents
