@@ -56,6 +56,9 @@ class TrainConfig:
     weight_decay: float = 0.0
     clip_norm: float = 1.0
     label_smoothing: float = 0.1
+    consistency: float = 0.0
+    """R-Drop (Liang et al., 2021): the weight of the divergence between two draws of the dropout.
+    0: off; else a step reads each pair twice."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: products of roundings, summed in float32; all else stays float32."""
     patience: int = 0
@@ -114,7 +117,7 @@ _RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("above 0", lambda value: value > 0, "clip_norm"),
     ("above 0 and finite", lambda value: 0 < value < math.inf, "learning_rate"),
     ("at least 0", lambda value: value >= 0, "save_seconds"),
-    ("at least 0 and finite", lambda value: 0 <= value < math.inf, "weight_decay"),
+    ("at least 0 and finite", lambda value: 0 <= value < math.inf, "weight_decay consistency"),
     (
         "in [0, 1)",
         lambda value: 0 <= value < 1,

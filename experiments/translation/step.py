@@ -73,6 +73,7 @@ def make_step(
                     batch,
                     bos=BOS,
                     label_smoothing=config.label_smoothing,
+                    consistency=config.consistency,
                     keys=keys,
                 )
 

@@ -6,9 +6,7 @@ import shutil
 import sys
 from typing import NamedTuple
 
-import jax
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from experiments.common.errors import run_main
 from experiments.translation.__main__ import main
@@ -16,22 +14,15 @@ from experiments.translation.config import PRESETS, DataConfig
 from experiments.translation.corpus import generate
 from experiments.translation.folder import ModelFolder
 from experiments.translation.train import train
+from tests.support import programs_on_disk
 
 BATCH = 13  # a prime: one device is used, whatever the machine has, and so one program compiled
 
 
 @pytest.fixture(scope="package")
 def compiled_once(tmp_path_factory):
-    """Every run of a test makes its own programs; JAX's cache on disk spares compiling them."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = [getattr(jax.config, name) for name in names]
-    for name, value in zip(names, (str(tmp_path_factory.mktemp("programs")), 0.0), strict=True):
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield
-    for name, value in zip(names, before, strict=True):
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
+    with programs_on_disk(tmp_path_factory.mktemp("programs")):
+        yield
 
 
 @pytest.fixture(scope="package")

@@ -131,6 +131,39 @@ def test_loss_is_the_cross_entropy_with_smoothed_labels(batch):
 
 
 @x64()
+def test_consistency_adds_the_divergence_of_two_draws_of_the_dropout(batch):
+    translator, params = make(dropout=0.3)
+    inputs = np.concatenate([np.full((B, 1), BOS, np.int32), batch.target[:, :-1]], axis=1)
+    keys = jax.random.split(jax.random.key(2), B)
+
+    @jax.jit
+    def all_of_them(params, batch, inputs, keys):
+        def loss(keys, consistency=0.0):
+            return batch_loss(
+                translator, params, batch, bos=BOS, consistency=consistency, keys=keys
+            )[0]
+
+        def logits(keys):
+            ys, _ = jax.vmap(lambda key, *row: translator.teach(params, *row, key))(
+                keys, *batch[:2], inputs
+            )
+            return translator.logits(params, ys)
+
+        pairs = jax.vmap(jax.random.split)(keys)
+        draws = pairs[:, 0], pairs[:, 1]
+        return loss(keys, 3.0), [loss(draw) for draw in draws], [logits(draw) for draw in draws]
+
+    found, alone, logits = all_of_them(params, batch, inputs, keys)
+    log_p, log_q = (np.array(z) - np.log(np.exp(z).sum(-1, keepdims=True)) for z in logits)
+    each = ((np.exp(log_p) - np.exp(log_q)) * (log_p - log_q)).sum(-1)  # KL both ways
+    divergence = sum(
+        row[:length].sum() for row, length in zip(each, batch.target_length, strict=True)
+    )
+    assert divergence > 0.01
+    np.testing.assert_allclose(found, sum(alone) / 2 + 3 / 4 * divergence, rtol=1e-6)
+
+
+@x64()
 def test_rows_of_length_zero_count_nothing(batch):
     """Each row has dropout masks of its own, so that the loss is a sum over any division."""
     translator, params = make(word_dropout=0.1)
