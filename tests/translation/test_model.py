@@ -144,7 +144,7 @@ def test_consistency_adds_the_divergence_of_two_draws_of_the_dropout(batch):
             )[0]
 
         def logits(keys):
-            ys, _ = jax.vmap(lambda key, *row: translator.teach(params, *row, key))(
+            ys, _ = jax.vmap(lambda key, *row: translator.teach(params, *row, key=key))(
                 keys, *batch[:2], inputs
             )
             return translator.logits(params, ys)
