@@ -17,16 +17,19 @@ def _step(state, token):
 
 def test_the_readme_runs():
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 7
     namespace: dict = {}
-    for block in blocks[:4]:
+    for block in blocks[:5]:
         exec(block, namespace)  # one program, told in pieces
     assert namespace["ys"].shape == (8, 50, 10)
     assert jnp.all(namespace["ys"][3] == 0), "a sequence of length 0 gives zeros"
     assert namespace["norms"].skipped == 0
+    assert namespace["d_params"].d.shape == namespace["params"].d.shape
     namespace |= {"step": _step, "state": jnp.zeros(())}
-    exec(blocks[4], namespace)
-    assert namespace["result"].tokens.shape == (5, 50)
+    for block in blocks[5:]:
+        exec(block, namespace)
+    assert namespace["result"].tokens.shape == namespace["best"].tokens.shape == (5, 50)
+    assert jnp.all(namespace["best"].scores >= namespace["result"].scores)
 
 
 def test_the_test_command_is_where_ci_looks_for_it():

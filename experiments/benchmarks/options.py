@@ -97,7 +97,8 @@ class Memory:
 
     cell: str = "lstm"
     batch: int = 8
-    inputs: int = 64
+    inputs: int = 4
+    """Few, so that the copy of the inputs, which grows as T, does not hide what the loop keeps."""
     features: int = 256
     lengths: tuple[int, ...] = (1024, 4096, 16384)
     checkpoints: tuple[str, ...] = ("none", "32", "128", "sqrt", "recursive")

@@ -3,6 +3,7 @@
     python -m experiments.translation                 trains on the generated corpus and translates
     python -m experiments.translation train ...       trains on any parallel text, or goes on
     python -m experiments.translation evaluate ...    BLEU and chrF, greedy beside beam search
+    python -m experiments.translation compare ...     searches side by side, and what they miss
     python -m experiments.translation translate ...   sentences from arguments, a file or a pipe
     python -m experiments.translation plot ...        learning curves
 
@@ -12,15 +13,17 @@ Hardware, times and the numbers to expect: experiments/translation/README.md.
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
 from experiments.common.devices import use_all_cores
 from experiments.common.errors import run_main
 from experiments.translation.config import PRESETS, TrainConfig
+from experiments.translation.decoding import Decoding
 
 MAIN_JOB = Path("runs/translation")
 
@@ -50,12 +53,8 @@ class Evaluate:
     folder: Path
     """A trained model."""
     beam: tuple[int, ...] = (0, 1, 2, 5, 10)
-    """Beam sizes; 0 is greedy search."""
-    length_penalty: float = 0.6
-    """alpha of the GNMT length penalty: above 0 favours longer translations."""
-    patience: float = 1.0
-    """A search ends once this many times the beam size of hypotheses have; inf: only where none
-    that is still alive can be better."""
+    """Beam sizes; 0 is greedy search. Other searches than beam take the largest alone."""
+    decoding: Decoding = Decoding()  # noqa: RUF009 - it cannot change
     average: int = 1
     """How many of the best checkpoints to average."""
     batch_size: int = 50
@@ -65,6 +64,43 @@ class Evaluate:
     data: Path | None = None
     """A folder or a tab-separated file as for training; what the model was trained on unless
     given."""
+
+
+@dataclasses.dataclass
+class Compare:
+    """Beam sizes, exact search and minimum Bayes risk side by side: scores, time, search errors.
+
+    Rows are kept as they finish: stopped, the same command goes on after the last one.
+    """
+
+    folder: Path
+    """A trained model."""
+    beam: tuple[int, ...] = (1, 2, 5, 10, 20, 50)
+    """Beam sizes, a row each."""
+    exact_beam: int = 10
+    """Exact search begins with a beam of this size; 0: no exact search."""
+    mbr_beam: int = 20
+    """Minimum Bayes risk over the hypotheses of such a beam, too; 0: not."""
+    sentences: int | None = None
+    """So many sentences of the split, for a quick look; all unless given."""
+    split: str = ""
+    """Its name; the first test split unless given."""
+    length_penalty: float = 0.6
+    """alpha of the GNMT length penalty: above 0 favours longer translations."""
+    patience: float = math.inf
+    """As for `evaluate`; but with less than inf, little can be proven."""
+    budget: int = 2000
+    """The most prefixes of a sentence that exact search reads."""
+    candidates: int = 64
+    """Minimum Bayes risk over so many samples; 0: not."""
+    utility: Literal["ngram", "bleu", "chrf"] = "ngram"
+    """Minimum Bayes risk: what makes two translations alike."""
+    average: int = 1
+    """How many of the best checkpoints to average."""
+    batch_size: int = 50
+    """Sentences that are translated together."""
+    data: Path | None = None
+    """As for `evaluate`."""
 
 
 @dataclasses.dataclass
@@ -79,13 +115,11 @@ class Translate:
     """Sentences to translate, one a line; plain or .gz."""
     beam: int = 5
     """Beam size; 0 is greedy search."""
+    decoding: Decoding = Decoding()  # noqa: RUF009 - it cannot change
     n_best: int = 1
     """More than 1: so many translations each, as number<TAB>score<TAB>translation."""
-    length_penalty: float = 0.6
-    """alpha of the GNMT length penalty: above 0 favours longer translations."""
-    patience: float = 1.0
-    """A search ends once this many times the beam size of hypotheses have; inf: only where none
-    that is still alive can be better."""
+    certificate: bool = False
+    """A column before the translation: proven, or how much more another one could score."""
     average: int = 1
     """How many of the best checkpoints to average."""
     batch_size: int = 50
@@ -104,7 +138,13 @@ def main() -> None:
     command: Any = None
     if len(sys.argv) > 1:
         command = tyro.extras.subcommand_cli_from_dict(
-            {"train": Train, "evaluate": Evaluate, "translate": Translate, "plot": Plot},
+            {
+                "train": Train,
+                "evaluate": Evaluate,
+                "compare": Compare,
+                "translate": Translate,
+                "plot": Plot,
+            },
             prog="python -m experiments.translation",
             description=__doc__,
             # The second: `train tiny --folder F` as well as `train --folder F tiny`.
@@ -113,6 +153,7 @@ def main() -> None:
     use_all_cores()
     # Only now: these import JAX, which `--help` and a mistyped option need not wait for.
     from experiments.translation import commands
+    from experiments.translation.comparison import compare
     from experiments.translation.folder import ModelFolder
     from experiments.translation.train import train
 
@@ -126,11 +167,29 @@ def main() -> None:
             commands.evaluate(
                 ModelFolder(command.folder),
                 beam_sizes=command.beam,
-                length_penalty=command.length_penalty,
-                patience=command.patience,
+                decoding=command.decoding,
                 average=command.average,
                 batch_size=command.batch_size,
                 splits=command.splits,
+                data_path=command.data,
+            )
+        case Compare():
+            compare(
+                ModelFolder(command.folder),
+                beam_sizes=command.beam,
+                exact_beam=command.exact_beam,
+                mbr_beam=command.mbr_beam,
+                decoding=Decoding(
+                    length_penalty=command.length_penalty,
+                    patience=command.patience,
+                    budget=command.budget,
+                    candidates=command.candidates,
+                    utility=command.utility,
+                ),
+                average=command.average,
+                batch_size=command.batch_size,
+                sentences=command.sentences,
+                split=command.split,
                 data_path=command.data,
             )
         case Translate():
@@ -140,8 +199,8 @@ def main() -> None:
                 sentences,
                 beam_size=command.beam,
                 n_best=command.n_best,
-                length_penalty=command.length_penalty,
-                patience=command.patience,
+                decoding=command.decoding,
+                certificate=command.certificate,
                 average=command.average,
                 batch_size=command.batch_size,
             )
@@ -156,9 +215,7 @@ def main_job() -> None:
     from experiments.translation.train import train
 
     folder = train(PRESETS["small"][1], MAIN_JOB)
-    commands.evaluate(
-        folder, beam_sizes=(0, 5), length_penalty=0.6, patience=1.0, average=1, batch_size=50
-    )
+    commands.evaluate(folder, beam_sizes=(0, 5), average=1, batch_size=50)
     commands.plot(folder)
     print(
         f"The model and its plots are in {folder.path}. Translate with:\n"

@@ -19,6 +19,8 @@ from experiments.common.metrics import read_metrics
 from experiments.common.plots import attention_map, learning_curves
 from experiments.common.progress import Progress
 from experiments.translation.data import load_data
+from experiments.translation.decoding import Decoding
+from experiments.translation.ensemble import Ensemble
 from experiments.translation.folder import ModelFolder
 from experiments.translation.scoring import Scores, score, sentence_scores
 from experiments.translation.search import Hypothesis, Search
@@ -28,24 +30,42 @@ from experiments.translation.tokenizer import EOS, Vocabularies
 GREEDY = 0
 """Stands for greedy search in a list of beam sizes."""
 
+DEFAULT = Decoding()
+
 
 class Model:
-    """A trained model, loaded, on this machine's devices.
+    """A trained model, or an ensemble, loaded, on this machine's devices.
 
     Raises:
-      UserError: a number below 1, or no intact model in the folder.
+      UserError: a number below 1, no intact model in a folder, or other vocabularies there.
     """
 
-    def __init__(self, folder: ModelFolder, average: int, batch_size: int):
+    def __init__(
+        self, folder: ModelFolder, average: int, batch_size: int, decoding: Decoding = DEFAULT
+    ):
         for name, value in (("average", average), ("batch size", batch_size)):
             if value < 1:
                 raise UserError(f"the {name} must be at least 1; got {value}.")
-        self.config, self.vocabularies, self.translator, params = folder.load(average)
+        self.config, self.vocabularies, *model = folder.load(average)
+        models = [model]
+        for path in decoding.ensemble:
+            _, vocabularies, *other = ModelFolder(path).load(average)
+            if vocabularies != self.vocabularies:
+                raise UserError(
+                    f"{path} has other vocabularies than {folder.path}: the models of an ensemble "
+                    f"must share both."
+                )
+            models.append(other)
+        translators, params = zip(*models, strict=True)
+        alone = len(models) == 1
+        self.translator = translators[0] if alone else Ensemble(translators, decoding.mean)
         self.mesh = data_mesh(batch_size)
-        self.params = replicate(params, self.mesh)
+        self.params = replicate(params[0] if alone else params, self.mesh)
         self.batch_size = batch_size
+        self.decoding = decoding
 
-    def search(self, beam_size: int, n_best: int = 1) -> Search:
+    def search(self, beam_size: int, n_best: int = 1, **changes: Any) -> Search:
+        """A search with the model's options, or with `changes` among them."""
         return Search(
             self.translator,
             self.vocabularies,
@@ -53,6 +73,7 @@ class Model:
             batch_size=self.batch_size,
             beam_size=beam_size,
             n_best=n_best,
+            decoding=dataclasses.replace(self.decoding, **changes),
         )
 
 
@@ -60,16 +81,16 @@ def evaluate(
     folder: ModelFolder,
     *,
     beam_sizes: Sequence[int],
-    length_penalty: float,
-    patience: float,
     average: int,
     batch_size: int,
+    decoding: Decoding = DEFAULT,
     splits: Sequence[str] = (),
     data_path: Path | None = None,
     examples: int = 3,
 ) -> dict[str, dict[int, Scores]]:
     """Scores every test split at every beam size; prints a table, examples, and writes files.
 
+    A search other than beam search is run once, with the largest of the beam sizes.
     `evaluation/SPLIT.json` holds the scores and `evaluation/SPLIT.BEAM.txt` the translations.
     Seconds are those of a second pass over the split, when every shape is compiled.
 
@@ -78,24 +99,18 @@ def evaluate(
     """
     if not beam_sizes:
         raise UserError("no beam size is given; 0 is greedy search.")
-    model = Model(folder, average, batch_size)
+    if decoding.search != "beam":
+        beam_sizes = [max(beam_sizes)]
+    model = Model(folder, average, batch_size, decoding)
     searches = {beam_size: model.search(beam_size) for beam_size in beam_sizes}
-    data_config = model.config.data
-    if data_path is not None:
-        data_config = dataclasses.replace(data_config, path=data_path)
-    data = load_data(data_config)
-    splits = splits or [name for name in data if name.startswith("test")] or ["test"]
-    for name in splits:
-        if not data.get(name):
-            raise UserError(f"there is no split {name!r}; there are {', '.join(data)}.")
+    data = splits_to_score(model, splits, data_path)
     table: dict[str, dict[int, Scores]] = {}
-    for name in splits:
-        pairs = data[name]
+    for name, pairs in data.items():
         sources, references = [p.source for p in pairs], [p.target for p in pairs]
         table[name], rows = {}, {}
         mean = "best checkpoint" if average == 1 else f"mean of the {average} best checkpoints"
         print(f"\n{name}: {len(pairs)} sentences, {mean}")
-        print(f"{'search':>8} {'BLEU':>6} {'chrF':>6} {'length':>7} {'seconds':>8}")
+        print(f"{'search':>8} {'BLEU':>6} {'chrF':>6} {'length':>7} {'seconds':>8} {'proven':>7}")
         found: list[list[Hypothesis]] = []
         for beam_size in beam_sizes:
             search = searches[beam_size]
@@ -105,28 +120,34 @@ def evaluate(
                     found = search(
                         model.params,
                         sources,
-                        length_penalty=length_penalty,
-                        patience=patience,
                         progress=lambda count, p=progress: p.update(steps=count),
                     )
                     seconds = time.monotonic() - begin
             texts = [hypotheses[0].text if hypotheses else "" for hypotheses in found]
             scores = table[name][beam_size] = score(texts, references)
-            label = "greedy" if beam_size == GREEDY else f"beam {beam_size}"
+            proven = sum(bool(h) and h[0].gap == 0 for h in found) / len(pairs)
+            label = decoding.search
+            if label == "beam":
+                label = "greedy" if beam_size == GREEDY else f"beam {beam_size}"
             print(
                 f"{label:>8} {scores.bleu:6.2f} {scores.chrf:6.2f} {scores.length_ratio:7.3f} "
-                f"{seconds:8.2f}"
+                f"{seconds:8.2f} {proven:7.1%}"
             )
-            rows[label] = {**scores._asdict(), "seconds": seconds}
+            rows[label] = {**scores._asdict(), "seconds": seconds, "proven": proven}
             _write_lines(folder.evaluation / f"{name}.{label.replace(' ', '')}.txt", texts)
         print(f"{table[name][beam_sizes[-1]].bleu_signature}")
         settings = {
             "average": average,
-            "length_penalty": length_penalty,
-            "patience": patience if patience < math.inf else None,
+            **dataclasses.asdict(decoding),
+            "patience": decoding.patience if decoding.patience < math.inf else None,
+            "ensemble": [str(path) for path in decoding.ensemble],
+            "beam_size": max(beam_sizes),
             "sentences": len(pairs),
         }
-        write_json(folder.evaluation / f"{name}.json", {"settings": settings, "scores": rows})
+        suffix = "" if decoding.search == "beam" else f".{decoding.search}"
+        write_json(
+            folder.evaluation / f"{name}{suffix}.json", {"settings": settings, "scores": rows}
+        )
         _show_extremes(pairs, found, examples)
         _draw_attention(folder, model.vocabularies, sources[:examples], found[:examples], name)
     return table
@@ -138,30 +159,29 @@ def translate(
     *,
     beam_size: int,
     n_best: int,
-    length_penalty: float,
-    patience: float,
     average: int,
     batch_size: int,
+    decoding: Decoding = DEFAULT,
+    certificate: bool = False,
 ) -> None:
     """Prints the translations, one a line; with `n_best` > 1 `number<TAB>score<TAB>translation`.
 
-    An empty line comes out as an empty line.
+    With `certificate` a column before the translation: "proven" to be the model's best, or the gap,
+    which is how much more another translation could score. An empty line comes out as one.
     """
     given = [number for number, sentence in enumerate(sentences) if sentence.strip()]
-    model = Model(folder, average, min(batch_size, max(len(given), 1)))
-    found = model.search(beam_size, n_best)(
-        model.params,
-        [sentences[number] for number in given],
-        length_penalty=length_penalty,
-        patience=patience,
-    )
+    model = Model(folder, average, min(batch_size, max(len(given), 1)), decoding)
+    found = model.search(beam_size, n_best)(model.params, [sentences[number] for number in given])
     by_line = dict(zip(given, found, strict=True))
     for number in range(len(sentences)):
         hypotheses = by_line.get(number, [])
-        if n_best == 1:
-            print(hypotheses[0].text if hypotheses else "")
-        for hypothesis in hypotheses if n_best > 1 else []:
-            print(f"{number + 1}\t{hypothesis.score:.4f}\t{hypothesis.text}")
+        if not hypotheses and n_best == 1:
+            print()
+        for hypothesis in hypotheses:
+            columns = [f"{number + 1}", f"{hypothesis.score:.4f}"] if n_best > 1 else []
+            if certificate:
+                columns.append(f"gap {hypothesis.gap:.4f}" if hypothesis.gap else "proven")
+            print(*columns, hypothesis.text, sep="\t")
 
 
 def plot(folder: ModelFolder) -> list[Path]:
@@ -175,6 +195,25 @@ def plot(folder: ModelFolder) -> list[Path]:
         title=str(folder.path.name),
     )
     return [path]
+
+
+def splits_to_score(
+    model: Model, splits: Sequence[str] = (), data_path: Path | None = None
+) -> dict[str, list[Pair]]:
+    """The pairs of these splits, or of every test split, of the model's data or of another's.
+
+    Raises:
+      UserError: no such split, broken data.
+    """
+    data_config = model.config.data
+    if data_path is not None:
+        data_config = dataclasses.replace(data_config, path=data_path)
+    data = load_data(data_config)
+    splits = splits or [name for name in data if name.startswith("test")] or ["test"]
+    for name in splits:
+        if not data.get(name):
+            raise UserError(f"there is no split {name!r}; there are {', '.join(data)}.")
+    return {name: data[name] for name in splits}
 
 
 def read_sentences(arguments: Sequence[str], file: Path | None) -> list[str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal
 
 import tyro
 
+from experiments.common.schedules import Kind
+from experiments.common.settings import check_settings
 from experiments.translation.model import ModelConfig
 
 
@@ -51,7 +51,7 @@ class TrainConfig:
     """Length buckets: as many programs are compiled."""
     learning_rate: float = 1e-3
     warmup_steps: int = 200
-    schedule: Literal["constant", "cosine", "linear"] = "cosine"
+    schedule: Kind = "cosine"
     """From the peak down to a hundredth of it at the last epoch."""
     weight_decay: float = 0.0
     clip_norm: float = 1.0
@@ -75,18 +75,6 @@ class TrainConfig:
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2, default=str) + "\n"
 
-    def differences(self, other: TrainConfig) -> list[str]:
-        """Each setting that is another in `other`, as "name: mine and theirs"."""
-        mine, theirs = (
-            {**c.pop("data"), **c.pop("model"), **c}
-            for c in (dataclasses.asdict(self), dataclasses.asdict(other))
-        )
-        return [
-            f"{name}: {mine[name]} and {theirs[name]}"
-            for name in mine
-            if mine[name] != theirs[name]
-        ]
-
     @staticmethod
     def from_json(text: str) -> TrainConfig:
         """Raises ValueError where the text is not such a configuration."""
@@ -102,43 +90,24 @@ class TrainConfig:
             raise ValueError(f"not a training configuration: {error}") from error
 
 
-_RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    (
-        "a whole number from 1",
-        lambda value: isinstance(value, int) and value >= 1,
+_RANGES = {
+    "a whole number from 1": (
         "epochs batch_size buckets keep vocabulary max_pieces embedding encoder encoder_layers "
-        "decoder decoder_layers attention_features attentional",
+        "decoder decoder_layers attention_features attentional"
     ),
-    (
-        "a whole number from 0",
-        lambda value: isinstance(value, int) and value >= 0,
-        "warmup_steps patience seed",
-    ),
-    ("above 0", lambda value: value > 0, "clip_norm"),
-    ("above 0 and finite", lambda value: 0 < value < math.inf, "learning_rate"),
-    ("at least 0", lambda value: value >= 0, "save_seconds"),
-    ("at least 0 and finite", lambda value: 0 <= value < math.inf, "weight_decay consistency"),
-    (
-        "in [0, 1)",
-        lambda value: 0 <= value < 1,
-        "dropout weight_dropout word_dropout bpe_dropout label_smoothing",
-    ),
-)
+    "a whole number from 0": "warmup_steps patience seed",
+    "above 0": "clip_norm",
+    "above 0 and finite": "learning_rate",
+    "at least 0": "save_seconds",
+    "at least 0 and finite": "weight_decay consistency",
+    "in [0, 1)": "dropout weight_dropout word_dropout bpe_dropout label_smoothing",
+}
 
 
 def _check(config: TrainConfig) -> None:
     """Raises ValueError for what no run can be made of, before anything is read or written."""
+    check_settings(config, _RANGES)
     data, model = config.data, config.model
-    settings = {**vars(data), **vars(model), **vars(config)}
-    for expected, holds, names in _RANGES:
-        for name in names.split():
-            if not holds(settings[name]):
-                raise ValueError(f"{name} must be {expected}; got {settings[name]}")
-    for part in (ModelConfig, TrainConfig):
-        for name, kind in get_type_hints(part).items():
-            if get_origin(kind) is Literal and settings[name] not in get_args(kind):
-                choices = ", ".join(get_args(kind))
-                raise ValueError(f"{name} must be one of {choices}; got {settings[name]}")
     if model.attention in ("dot", "scaled_dot") and model.decoder != 2 * model.encoder:
         raise ValueError(
             f"attention={model.attention} compares decoder and memory features, so decoder must "

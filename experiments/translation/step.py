@@ -10,6 +10,7 @@ import optax
 from jax.sharding import Mesh, PartitionSpec
 
 import recurrax as rx
+from experiments.common.schedules import make_schedule
 from experiments.translation.config import TrainConfig
 from experiments.translation.loss import batch_loss
 from experiments.translation.model import Params, Translator
@@ -26,21 +27,9 @@ class TrainState(NamedTuple):
     """Never changes: the step number is folded in."""
 
 
-def make_schedule(config: TrainConfig, steps: int) -> optax.Schedule:
-    """The learning rate of each of `steps` updates: a linear warm-up, then as configured."""
-    peak, floor = config.learning_rate, config.learning_rate / 100
-    warmup = min(config.warmup_steps, max(steps // 10, 1))
-    after = {
-        "constant": optax.constant_schedule(peak),
-        "cosine": optax.cosine_decay_schedule(peak, max(steps - warmup, 1), alpha=0.01),
-        "linear": optax.linear_schedule(peak, floor, max(steps - warmup, 1)),
-    }[config.schedule]
-    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
-
-
 def make_optimizer(config: TrainConfig, steps: int) -> optax.GradientTransformation:
     """Adam behind the clipping chain, on the configured schedule over `steps`."""
-    schedule = make_schedule(config, steps)
+    schedule = make_schedule(config.schedule, config.learning_rate, config.warmup_steps, steps)
     adam = optax.adamw(schedule, b2=0.98, eps=1e-9, weight_decay=config.weight_decay)
     return rx.clipped(adam, global_norm=config.clip_norm)
 

@@ -17,6 +17,7 @@ from experiments.common.errors import Interrupted, UserError
 from experiments.common.interrupts import graceful_interrupts
 from experiments.common.metrics import MetricsLog
 from experiments.common.progress import Progress
+from experiments.common.settings import check_same_run
 from experiments.translation.batches import Batches
 from experiments.translation.config import TrainConfig
 from experiments.translation.data import load_data
@@ -49,7 +50,7 @@ def train(config: TrainConfig, path: Path) -> ModelFolder:
     """
     folder = ModelFolder(path)
     if folder.exists:
-        _check_same_run(folder, config)
+        check_same_run(path, folder.config(), config)
     data = load_data(config.data)
     if folder.exists:
         vocabularies = folder.vocabularies()
@@ -184,13 +185,3 @@ def _describe(batches: Batches, params: Params, mesh: Mesh) -> None:
         f"{size / 1e6:.2f} million parameters on {mesh.size} {jax.default_backend()} device"
         f"{'s' if mesh.size > 1 else ''}"
     )
-
-
-def _check_same_run(folder: ModelFolder, config: TrainConfig) -> None:
-    """A folder is one run: going on with other settings would be neither of the two."""
-    differences = folder.config().differences(config)
-    if differences:
-        raise UserError(
-            f"{folder.path} holds a run with other settings ({'; '.join(differences)}); choose "
-            f"another folder, or the same settings to go on."
-        )

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from recurrax.decode.penalties import LengthPenalty, best_possible
+from recurrax.decode.problem import Problem
 from recurrax.decode.records import BeamResult, StopReason
 
 
@@ -35,35 +35,39 @@ class Search(NamedTuple):
     t: jax.Array
     state: Any
     tokens: jax.Array  # [K] the newest token of each live hypothesis
-    log_probs: jax.Array  # [K] best first; -inf in empty slots
+    log_probs: jax.Array  # [K] in the order of the pool; -inf in empty slots
     finished: Finished
     history: History
     bound: jax.Array  # on the score of whatever was dropped so far
     ended: jax.Array  # how many hypotheses finished
     invalid: jax.Array
+    carried: Any  # leaves [K, ...]: what the expansion keeps of each live hypothesis
 
 
-def hypotheses(
-    search: Search, penalty: LengthPenalty, eos: jax.Array, min_length: jax.Array, limit: jax.Array
-) -> BeamResult:
-    """Fills the rows with the finished, then with the cut, and follows the parents back."""
-    finished, history = search.finished, search.history
+def hypotheses(search: Search, problem: Problem, cut_compete: bool) -> BeamResult:
+    """Fills the rows with the finished, then with the cut, and follows the parents back.
+
+    Where `cut_compete`, the score alone decides, and what was cut may stand before the finished.
+    """
+    finished, history, eos = search.finished, search.history, problem.eos
     rows, (size, width) = finished.scores.shape[0], history.tokens.shape
-    was_cut = (search.t >= limit) & (search.t > 0) & (search.log_probs > -jnp.inf)
+    was_cut = (search.t >= problem.limit) & (search.t > 0) & (search.log_probs > -jnp.inf)
+    cut_log_probs = jnp.where(was_cut, search.log_probs, -jnp.inf)
     cut = Finished(
-        scores=jnp.where(was_cut, penalty(search.log_probs, search.t), -jnp.inf),
-        log_probs=jnp.where(was_cut, search.log_probs, -jnp.inf),
+        scores=problem.score(cut_log_probs, search.t),
+        log_probs=cut_log_probs,
         lengths=jnp.where(was_cut, search.t, 0),
         slots=jnp.arange(width, dtype=jnp.int32),
         last=jnp.zeros(width, search.log_probs.dtype),
     )
-    # Of one length and sorted by log-probability, so sorted by score as well.
-    count = (finished.scores > -jnp.inf).sum()
-    row = jnp.arange(rows)
-    ended = row < count
-    source = jnp.where(ended, row, rows + row - count)
-    table = jax.tree.map(lambda a, b: jnp.concatenate([a, b])[source], finished, cut)
-    filled = table.scores > -jnp.inf
+    both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), finished, cut)
+    is_cut = jnp.arange(rows + width) >= rows
+    missing = both.scores == -jnp.inf
+    keys = (-both.scores,) if cut_compete else (-both.scores, is_cut & ~missing, missing)
+    source = jnp.lexsort(keys)[:rows]
+    table = jax.tree.map(lambda leaf: leaf[source], both)
+    filled = ~missing[source]
+    ended = filled & ~is_cut[source]
 
     def follow(slot, t):
         ending = ended & (t == table.lengths - 1)
@@ -83,10 +87,7 @@ def hypotheses(
         keep = valid.reshape(valid.shape + (1,) * (leaf.ndim - 2))
         return jnp.where(keep, chosen, jnp.zeros_like(chosen))
 
-    running = best_possible(
-        penalty, search.log_probs[0], jnp.maximum(search.t + 1, min_length), limit
-    )
-    running = jnp.where(search.log_probs[0] > -jnp.inf, running, -jnp.inf)
+    running = problem.best(search.log_probs.max(), search.t)
     bound = jnp.where(search.invalid, jnp.inf, jnp.maximum(search.bound, running))
     return BeamResult(
         tokens=jnp.where(valid & ~ending, tokens, eos),

@@ -7,10 +7,11 @@ from typing import Any
 
 import jax
 
-from recurrax.decode.checks import Step
+from recurrax.decode.checks import Step, beam, number
 from recurrax.decode.penalties import LengthPenalty
-from recurrax.decode.records import BeamResult
-from recurrax.decode.search import search
+from recurrax.decode.problem import problem
+from recurrax.decode.records import BeamResult, Loop
+from recurrax.decode.search import loop, run
 
 
 def beam_search(
@@ -73,8 +74,47 @@ def beam_search(
       ValueError, TypeError: an argument out of its range, or a step that does not return what it
         should, while tracing.
     """
-    return search(
+    return _whole(
         "beam_search",
+        step,
+        state,
+        bos=bos,
+        eos=eos,
+        beam_size=beam_size,
+        max_length=max_length,
+        length_limit=length_limit,
+        min_length=min_length,
+        length_penalty=length_penalty,
+        n_best=n_best,
+        patience=patience,
+    )
+
+
+def beam_loop(
+    step: Step,
+    state: Any,
+    *,
+    bos: int | jax.Array,
+    eos: int | jax.Array,
+    beam_size: int,
+    max_length: int,
+    length_limit: int | jax.Array | None = None,
+    min_length: int | jax.Array = 0,
+    length_penalty: float | jax.Array | LengthPenalty = 0.0,
+    n_best: int | None = None,
+    patience: float | jax.Array = math.inf,
+) -> Loop:
+    """`rx.beam_search` in its four parts, for callers that drive the search themselves.
+
+    ::
+
+        loop = beam_loop(step, state, ...)
+        result = loop.finish(lax.while_loop(loop.running, loop.advance, loop.start))
+
+    Args, raises: see `rx.beam_search`.
+    """
+    return _loop(
+        "beam_loop",
         step,
         state,
         bos=bos,
@@ -108,7 +148,7 @@ def greedy(
 
     Args, raises: see `rx.beam_search`.
     """
-    return search(
+    return _whole(
         "greedy",
         step,
         state,
@@ -120,3 +160,23 @@ def greedy(
         min_length=min_length,
         length_penalty=length_penalty,
     )
+
+
+def _loop(
+    function: str,
+    step: Step,
+    state: Any,
+    *,
+    beam_size: int,
+    n_best: int | None = None,
+    patience: float | jax.Array = math.inf,
+    **options: Any,
+) -> Loop:
+    width, rows = beam(function, beam_size, n_best)
+    number(function, "patience", patience, above=0)
+    return loop(problem(function, step, state, **options), width, rows, patience=patience)
+
+
+def _whole(function: str, step: Step, state: Any, **options: Any) -> BeamResult:
+    parts = _loop(function, step, state, **options)
+    return parts.finish(run(parts))

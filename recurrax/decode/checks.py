@@ -54,7 +54,18 @@ def scalar(
     return array.astype(jnp.int32)
 
 
-def number(function: str, name: str, value: Any, *, above: float = -np.inf) -> Any:
+def beam(function: str, beam_size: Any, n_best: Any) -> tuple[int, int]:
+    """The static sizes K and N."""
+    width = positive(function, "beam_size", beam_size)
+    rows = width if n_best is None else positive(function, "n_best", n_best)
+    if rows > width:
+        raise ValueError(f"{function}: n_best must be at most beam_size={width}, got {rows}")
+    return width, rows
+
+
+def number(
+    function: str, name: str, value: Any, *, above: float = -np.inf, low: float = -np.inf
+) -> Any:
     """A traced real scalar that is not NaN, as far as that is known."""
     try:
         array = jnp.asarray(value)
@@ -67,6 +78,8 @@ def number(function: str, name: str, value: Any, *, above: float = -np.inf) -> A
             raise ValueError(f"{function}: {name} must not be NaN")
         if float(array) <= above:
             raise ValueError(f"{function}: {name} must be above {above}, got {value}")
+        if float(array) < low:
+            raise ValueError(f"{function}: {name} must be at least {low}, got {value}")
     return value
 
 

@@ -5,9 +5,12 @@ hypothesis's state, and follows it through any search. What it returns are logit
 log-probabilities are those of the changed distribution, and searching, sampling and forced decoding
 of the one processed step agree with each other::
 
-    step, state = rx.processed(step, state, rx.repetition_penalty(1.2, V), rx.temperature(0.7))
+    penalty = rx.decode.repetition_penalty(1.2, vocabulary)
+    step, state = rx.processed(step, state, penalty, rx.decode.temperature(0.7))
 
 Strengths are traced. The logits that a processor gets are normalised: they are log-probabilities.
+Here are the plain changes of the logits; `truncation` drops unlikely tokens, `repetition` looks
+back at what is there already, `automaton` lets only an automaton's sequences through.
 """
 
 from __future__ import annotations
@@ -33,64 +36,64 @@ class Processor(NamedTuple):
 
 
 def processed(step: checks.Step, state: Any, *processors: Processor) -> tuple[checks.Step, Any]:
-    """The step and the state with `processors` applied to its logits, in order."""
+    """The step and the state with `processors` applied to its logits, in order.
+
+    A processor that forbids tokens gives their probability to the others, in proportion. Scores
+    are therefore never below the model's own, `rx.score(step, ...)` of the plain step, where the
+    processors do nothing but forbid: see `rx.reranked` for a ranking by the latter.
+
+    NaN or +inf logits stay visible: they come out as NaN, whatever a processor does to them.
+
+    Raises:
+      TypeError: a processor is no `Processor`.
+
+    >>> import jax.numpy as jnp, recurrax as rx
+    >>> step = lambda state, token: (state, jnp.log(jnp.array([0.2, 0.6, 0.2])))
+    >>> step, state = rx.processed(step, 0, rx.decode.suppress([1]))
+    >>> _, (logits, attention) = step(state, jnp.int32(0))
+    >>> print(jnp.exp(rx.decode.log_probs(logits)).round(3))
+    [0.5 0.  0.5]
+    """
+    for processor in processors:
+        if not isinstance(processor, Processor):
+            raise TypeError(
+                f"processed: expected a Processor, as rx.decode.temperature(0.7) makes one, got "
+                f"{processor!r}"
+            )
 
     def changed(state, token):
         inner, memories = state
         inner, output = step(inner, token)
-        logits, attention = checks.split_output(output)
-        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        logits, attention = checks.split_output(output, "processed")
+        broken = jnp.zeros((), bool)
         new_memories = []
         for processor, memory in zip(processors, memories, strict=True):
-            normalizer = checks.log_normalizer(logits, logits.max())
-            # Where every token is forbidden there is nothing to normalise, and no NaN to make.
-            log_probs = logits - jnp.where(normalizer == -jnp.inf, 0, normalizer)
-            memory, logits = processor.apply(memory, token, log_probs)
+            logits = log_probs(logits)
+            broken |= jnp.isnan(logits).any()
+            memory, logits = processor.apply(memory, token, logits)
             new_memories.append(memory)
+        # A comparison with NaN forbids a token in silence; the search shall hear of it.
+        logits = jnp.where(broken, jnp.nan, logits)
         return (inner, tuple(new_memories)), StepOutput(logits, attention)
 
     return changed, (state, tuple(processor.state for processor in processors))
 
 
+def log_probs(logits: jax.Array) -> jax.Array:
+    """log softmax of `logits` [V], at least in float32.
+
+    Where every token is forbidden there is nothing to normalise: all stay -inf. After a NaN or
+    +inf, some are NaN.
+    """
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    normalizer = checks.log_normalizer(logits, logits.max())
+    return logits - jnp.where(normalizer == -jnp.inf, 0, normalizer)
+
+
 def temperature(value: float | jax.Array) -> Processor:
     """log p / value: below 1 sharper, above 1 flatter."""
     checks.number("temperature", "value", value, above=0)
-    return _without_memory(lambda logits: logits / value)
-
-
-def keep_top_k(count: int | jax.Array) -> Processor:
-    """Forbids all but the `count` likeliest tokens (Fan et al. 2018); ties at the edge are kept."""
-    count = checks.scalar("keep_top_k", "count", count, low=1)
-
-    def apply(logits):
-        ordered = jnp.sort(logits, descending=True)
-        edge = ordered[jnp.minimum(count, logits.shape[0]) - 1]
-        return jnp.where(logits >= edge, logits, -jnp.inf)
-
-    return _without_memory(apply)
-
-
-def keep_top_p(mass: float | jax.Array) -> Processor:
-    """Forbids all but the likeliest tokens that reach `mass` together (Holtzman et al. 2020)."""
-    checks.number("keep_top_p", "mass", mass, above=0)
-
-    def apply(logits):
-        ordered = jnp.sort(logits, descending=True)
-        # A token is kept where those before it have not reached the mass; the first one always.
-        probabilities = jnp.exp(ordered)
-        needed = jnp.cumsum(probabilities) - probabilities < mass
-        edge = jnp.where(needed, ordered, jnp.inf).min()
-        return jnp.where(logits >= edge, logits, -jnp.inf)
-
-    return _without_memory(apply)
-
-
-def keep_min_p(share: float | jax.Array) -> Processor:
-    """Forbids what is less than `share` as likely as the likeliest token (Nguyen et al. 2024)."""
-    checks.number("keep_min_p", "share", share, above=0)
-    return _without_memory(
-        lambda logits: jnp.where(logits >= logits.max() + jnp.log(share), logits, -jnp.inf)
-    )
+    return without_memory(lambda logits: logits / value)
 
 
 def bias(values: jax.typing.ArrayLike) -> Processor:
@@ -98,43 +101,81 @@ def bias(values: jax.typing.ArrayLike) -> Processor:
     values = jnp.asarray(values)
     if values.ndim != 1:
         raise ValueError(f"bias: values must have shape [V], got {values.shape}")
-    return _without_memory(lambda logits: logits + values.astype(logits.dtype))
+    return without_memory(lambda logits: logits + values.astype(logits.dtype))
 
 
-def repetition_penalty(penalty: float | jax.Array, vocabulary: int) -> Processor:
-    """Multiplies the log-probability of each token that is there already (Keskar et al. 2019).
+def bias_by_step(values: jax.typing.ArrayLike) -> Processor:
+    """Adds `values[t]` [V], of `values` [P, V], to the logits of token t; nothing after P tokens.
 
-    `vocabulary` is V. The start token is not counted.
+    -inf suppresses a token at that place: for example the end token as the first one.
     """
-    checks.number("repetition_penalty", "penalty", penalty, above=0)
-    return _counting(
-        "repetition_penalty",
-        vocabulary,
-        lambda counts, logits: jnp.where(counts > 0, logits * penalty, logits),
-    )
+    values = jnp.asarray(values)
+    if values.ndim != 2:
+        raise ValueError(f"bias_by_step: values must have shape [P, V], got {values.shape}")
+
+    def change(t, logits):
+        return logits + values.at[t].get(mode="fill", fill_value=0).astype(logits.dtype)
+
+    return by_step(change)
 
 
-def frequency_penalty(penalty: float | jax.Array, vocabulary: int) -> Processor:
-    """Subtracts `penalty` from a log-probability for each time that the token is there already."""
-    checks.number("frequency_penalty", "penalty", penalty)
-    return _counting(
-        "frequency_penalty",
-        vocabulary,
-        lambda counts, logits: logits - penalty * counts.astype(logits.dtype),
-    )
+def suppress(tokens: jax.typing.ArrayLike) -> Processor:
+    """Forbids `tokens` [n], integers; those outside the vocabulary, as -1, are none."""
+    tokens = integers("suppress", "tokens", tokens)
+
+    def change(logits):
+        place = jnp.where(tokens < 0, logits.shape[0], tokens)  # a negative index would wrap
+        return logits.at[place].set(-jnp.inf, mode="drop")
+
+    return without_memory(change)
 
 
-def _without_memory(change: Callable[[jax.Array], jax.Array]) -> Processor:
+def force_prefix(tokens: jax.typing.ArrayLike) -> Processor:
+    """Begins every sequence with `tokens` [P], integers; where one is negative, any may stand.
+
+    So one compiled search takes prefixes of every length up to P: fill up with -1. A forced token
+    has probability 1 in the changed distribution: the scores are those of what follows, given the
+    prefix.
+    """
+    tokens = integers("force_prefix", "tokens", tokens)
+
+    def change(t, logits):
+        wanted = tokens.at[t].get(mode="fill", fill_value=-1)
+        allowed = (wanted < 0) | (jnp.arange(logits.shape[0]) == wanted)
+        return jnp.where(allowed, logits, -jnp.inf)
+
+    return by_step(change)
+
+
+def relative_length(
+    source_length: int | jax.Array, ratio: float | jax.Array, offset: int | jax.Array = 0
+) -> jax.Array:
+    """round(ratio * source_length) + offset, at least 0: a `min_length` or `length_limit`. Traced.
+
+    The search cuts it off at its own `max_length`.
+    """
+    name = "relative_length"
+    source_length = checks.scalar(name, "source_length", source_length, low=0)
+    ratio = checks.number(name, "ratio", ratio)
+    offset = checks.scalar(name, "offset", offset)
+    return jnp.maximum(jnp.round(ratio * source_length).astype(jnp.int32) + offset, 0)
+
+
+def without_memory(change: Callable[[jax.Array], jax.Array]) -> Processor:
+    """The processor that makes `change(logits)` at every step."""
     return Processor((), lambda state, token, logits: (state, change(logits)))
 
 
-def _counting(function: str, vocabulary: int, change) -> Processor:
-    """With the number of times that each token was read, the start token left out."""
-    vocabulary = checks.positive(function, "vocabulary", vocabulary)
+def by_step(change: Callable[[jax.Array, jax.Array], jax.Array]) -> Processor:
+    """The processor that makes `change(t, logits)` before token t, counted from 0."""
+    return Processor(jnp.zeros((), jnp.int32), lambda t, token, logits: (t + 1, change(t, logits)))
 
-    def apply(state, token, logits):
-        started, counts = state
-        counts = counts + ((jnp.arange(vocabulary) == token) & started)
-        return (jnp.ones_like(started), counts), change(counts, logits)
 
-    return Processor((jnp.zeros((), bool), jnp.zeros(vocabulary, jnp.int32)), apply)
+def integers(function: str, argument: str, values: jax.typing.ArrayLike) -> jax.Array:
+    """A vector of integers, as int32; an empty list is one."""
+    array = jnp.asarray(values)
+    if array.ndim != 1:
+        raise ValueError(f"{function}: {argument} must have shape [n], got {array.shape}")
+    if array.size and not jnp.issubdtype(array.dtype, jnp.integer):
+        raise TypeError(f"{function}: {argument} must be integers, got {array.dtype}")
+    return array.astype(jnp.int32)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 
 class StepOutput(NamedTuple):
@@ -58,9 +60,41 @@ class BeamResult(NamedTuple):
     bound: jax.Array
     """[] an upper bound on the score of every finished sequence that is not in the rows."""
     steps: jax.Array
-    """[] int32, how many steps the search ran."""
+    """[] int32, how many steps the search ran; of an exact search, how many prefixes it read."""
     invalid: jax.Array
     """[] bool: a live hypothesis met NaN or +inf logits, and was dropped."""
+
+    @property
+    def gap(self) -> jax.Array:
+        """[N] by how much, at most, a sequence that is not in the rows exceeds this row's score.
+
+        0 where the row is proven, +inf where it holds no finished sequence and one may exist.
+        """
+        scores = jnp.where(self.stops == StopReason.EOS, self.scores, -jnp.inf)
+        bound = jnp.asarray(self.bound)[..., None]
+        return jnp.where(scores >= bound, 0, bound - scores)
+
+    @property
+    def settled(self) -> jax.Array:
+        """[] bool: no sequence that is not in the rows belongs there, also where rows are empty."""
+        return self.gap[..., -1] == 0
+
+
+class Loop(NamedTuple):
+    """A search that the caller drives, for one example: a `lax.while_loop` in its four parts.
+
+    `loop.finish(lax.while_loop(loop.running, loop.advance, loop.start))` is the whole search. Parts
+    let a caller stop between steps, look at what is live, or put new examples in finished slots.
+    """
+
+    start: Any
+    """The carry before the first step, a pytree."""
+    running: Callable[[Any], jax.Array]
+    """`carry -> bool`, whether another step is needed."""
+    advance: Callable[[Any], Any]
+    """`carry -> carry`, one step."""
+    finish: Callable[[Any], BeamResult]
+    """`carry -> result`, at any time: what is still live then counts in the bound."""
 
 
 class ScoreResult(NamedTuple):

@@ -1,5 +1,36 @@
 """What training does to gradients of recurrent networks."""
 
+from recurrax.gradients.agreement import GradientAgreement as GradientAgreement
+from recurrax.gradients.agreement import gradient_agreement as gradient_agreement
+from recurrax.gradients.budget import CheckpointPlan as CheckpointPlan
+from recurrax.gradients.budget import CheckpointTrade as CheckpointTrade
+from recurrax.gradients.budget import checkpoint_for as checkpoint_for
 from recurrax.gradients.clipping import ClippingReport as ClippingReport
 from recurrax.gradients.clipping import clipped as clipped
 from recurrax.gradients.clipping import clipping_report as clipping_report
+from recurrax.gradients.cotangents import clip_state_gradient as clip_state_gradient
+from recurrax.gradients.diagnostics import GateSaturation as GateSaturation
+from recurrax.gradients.diagnostics import GradientFlow as GradientFlow
+from recurrax.gradients.diagnostics import JacobianProducts as JacobianProducts
+from recurrax.gradients.diagnostics import LyapunovSpectrum as LyapunovSpectrum
+from recurrax.gradients.diagnostics import gate_norms as gate_norms
+from recurrax.gradients.diagnostics import gate_saturation as gate_saturation
+from recurrax.gradients.diagnostics import gradient_flow as gradient_flow
+from recurrax.gradients.diagnostics import gradient_warning as gradient_warning
+from recurrax.gradients.diagnostics import jacobian_products as jacobian_products
+from recurrax.gradients.diagnostics import lyapunov_spectrum as lyapunov_spectrum
+from recurrax.gradients.diagnostics import memory_length as memory_length
+from recurrax.gradients.diagnostics import state_jacobians as state_jacobians
+from recurrax.gradients.fixed_point import FixedPoint as FixedPoint
+from recurrax.gradients.fixed_point import fixed_point as fixed_point
+from recurrax.gradients.online import OnlineLearner as OnlineLearner
+from recurrax.gradients.online import OnlineState as OnlineState
+from recurrax.gradients.online import eprop as eprop
+from recurrax.gradients.online import kf_rtrl as kf_rtrl
+from recurrax.gradients.online import online_value_and_grad as online_value_and_grad
+from recurrax.gradients.online import rtrl as rtrl
+from recurrax.gradients.online import snap as snap
+from recurrax.gradients.online import uoro as uoro
+from recurrax.gradients.truncated import TruncatedBPTT as TruncatedBPTT
+from recurrax.gradients.truncated import TruncatedState as TruncatedState
+from recurrax.gradients.truncated import truncated_bptt as truncated_bptt

@@ -6,6 +6,7 @@ Vocabulary: 0 starts, 1 ends, 2 and 3 are words. Tables are [T, V, V]: P(next | 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -184,3 +185,65 @@ def test_scores_are_those_of_rescoring():
         )
         np.testing.assert_allclose(result.scores[row], again.score, rtol=1e-6)
         np.testing.assert_allclose(result.token_log_probs[row], again.token_log_probs, rtol=1e-6)
+
+
+def test_results_do_not_depend_on_the_batch_or_the_padding():
+    """OpenNMT-py#137, #994, fairseq#3078, tensor2tensor#1756, joeynmt#50.
+
+    The step reads a masked source; `test_invariance` has the same for real widths, bit for bit.
+    """
+    rng = np.random.default_rng(3)
+    sources = jnp.asarray(rng.integers(0, 4, (6, 5)))
+    lengths = jnp.asarray([1, 5, 3, 2, 4, 5])
+    embedded = jnp.asarray(2 * rng.normal(size=(4, 4, 4)), jnp.float32)
+
+    @jax.jit
+    @jax.vmap
+    def decode(source, length):
+        seen = jnp.where(jnp.arange(source.size) < length, embedded[source, 1].T, 0).sum(1)
+
+        def step(state, token):
+            state = jnp.tanh(embedded[token, 0] + state)
+            return state, embedded[token] @ (state + seen)
+
+        options = {"bos": BOS, "eos": EOS, "beam_size": 3, "max_length": T}
+        return rx.beam_search(step, jnp.zeros(4), length_penalty=1.0, **options)
+
+    together = decode(sources, lengths)
+    padded = decode(jnp.pad(sources, ((0, 0), (0, 9)), constant_values=3), lengths)
+    for i in range(6):
+        alone = jax.tree.map(lambda leaf: leaf[0], decode(sources[i : i + 1], lengths[i : i + 1]))
+        for whole in (together, padded):
+            row = jax.tree.map(lambda leaf, i=i: leaf[i], whole)
+            assert row.tokens.tolist() == alone.tokens.tolist()
+            assert row.steps == alone.steps
+            np.testing.assert_allclose(row.scores, alone.scores, rtol=1e-5)
+
+
+def test_other_values_compile_nothing():
+    """xla#2757: a program for each sentence."""
+    programs: Callable[[], int] = getattr(run, "_cache_size")  # noqa: B009
+    search(ENDS_EARLY, length_penalty=0.5, length_limit=7, min_length=0)
+    compiled = programs()
+    for limit in range(1, T):
+        search(ENDS_EARLY, length_penalty=0.1 * limit, length_limit=limit, min_length=limit // 2)
+    assert programs() == compiled
+
+
+def test_a_search_error_is_seen_and_the_exact_search_mends_it():
+    """transformers#28356 asks for exact search; no peer says that its beam missed the best."""
+    probabilities = table([0, 1, 0, 0], t0_bos=[0, 0, 0.6, 0.4], t1_a=[0, 0.5, 0.25, 0.25])
+    step, state = slow.table_step(probabilities), jnp.int32(0)
+    options: dict = {"bos": BOS, "eos": EOS, "max_length": T}
+    missed = rx.greedy(step, state, **options)
+    assert sequence(missed) == SHORT
+    assert not missed.proven[0]
+    np.testing.assert_allclose(missed.bound, np.log(0.4), rtol=1e-6)
+    np.testing.assert_allclose(missed.gap[0], np.log(0.4 / 0.3), rtol=1e-5)
+    for exact in (
+        rx.exact_search(step, state, incumbent=missed, **options),
+        rx.best_first_search(step, state, budget=20, **options),
+    ):
+        assert sequence(exact) == [B, EOS]
+        assert exact.proven[0]
+        assert exact.gap[0] == 0

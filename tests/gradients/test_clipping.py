@@ -106,6 +106,52 @@ def test_non_finite_gradient_changes_nothing_but_the_report(names):
     assert (int(report.skipped), int(report.skipped_in_a_row)) == (3, 0)
 
 
+@x64()
+def test_percentile_of_the_newest_norms():
+    """AutoClip by a Python list; a gradient that is not finite leaves no trace in it."""
+    rng = np.random.default_rng(4)
+    optimizer = clipped(optax.identity(), percentile=30, history=5)
+    update = jax.jit(optimizer.update)
+    state = optimizer.init({"w": jnp.zeros(3), "b": jnp.zeros(2)})
+    history = []
+    for n in range(12):
+        scale = math.nan if n == 6 else math.exp(rng.normal())
+        gradients = {"w": scale * rng.normal(size=3), "b": scale * rng.normal(size=2)}
+        updates, state = update(gradients, state)
+        report = clipping_report(state)
+        norm = _global(gradients)
+        if math.isnan(norm):
+            assert int(report.skipped) == 1
+            continue
+        history = [*history, norm][-5:]
+        bound = np.percentile(history, 30)
+        np.testing.assert_allclose(report.bound, bound, rtol=1e-13)
+        expected = jax.tree.map(lambda g, n=norm, b=bound: g * min(1, b / n), gradients)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-13), updates, expected)
+    first = optimizer.update({"w": jnp.zeros(3), "b": jnp.zeros(2)}, optimizer.init(expected))
+    jax.tree.map(lambda u: np.testing.assert_array_equal(u, 0), first[0])
+
+
+def test_gives_up_when_apply_if_finite_does():
+    ours = clipped(optax.adam(0.1), global_norm=math.inf, give_up=2)
+    theirs = optax.apply_if_finite(optax.adam(0.1), max_consecutive_errors=2)
+    params = jnp.ones(3)
+    state, peer = ours.init(params), theirs.init(params)
+    update, peer_update = jax.jit(ours.update), jax.jit(theirs.update)
+    let_through, finite = 0, [True, False, False, True, False, False, False, False, True]
+    for n, good in enumerate(finite):
+        gradient = jnp.array([1.0, 2.0, 3.0 if good else math.inf])
+        updates, state = update(gradient, state, params)
+        expected, peer = peer_update(gradient, peer, params)
+        np.testing.assert_allclose(updates, expected, rtol=1e-6)
+        report = clipping_report(state)
+        let_through += n in (6, 7)
+        assert int(report.let_through) == let_through
+        assert int(report.skipped_in_a_row) == int(peer.notfinite_count)
+    assert int(report.skipped) == 4
+    assert not np.all(np.isfinite(updates))  # Adam's moments show it: nothing silent
+
+
 def test_overflowing_norm_counts_as_non_finite():
     optimizer = clipped(optax.sgd(1.0), value=1.0)
     params = jnp.zeros(3)
@@ -187,6 +233,10 @@ def test_extra_arguments_vmap_scan_and_injected_thresholds():
         ({"per_leaf_norm": "1"}, TypeError, "per_leaf_norm must be a positive number"),
         ({"value": True}, TypeError, "value must be a positive number"),
         ({"value": jnp.ones(2)}, ValueError, r"shape \(2,\)"),
+        ({"percentile": 101}, ValueError, r"percentile must lie in \[0, 100\]; got 101"),
+        ({"percentile": "10"}, TypeError, "percentile must be a number"),
+        ({"percentile": 10, "history": 0}, ValueError, "history must be at least 1"),
+        ({"value": 1, "give_up": 0}, ValueError, "give_up must be at least 1"),
     ],
 )
 def test_errors_teach(options, error, said):

@@ -14,6 +14,7 @@ import pytest
 from experiments.common.files import read_json
 from experiments.common.metrics import read_metrics
 from experiments.translation.text import read_lines
+from experiments.translation.tokenizer import train_vocabularies
 
 ROOT = Path(__file__).parents[2]
 PNG = b"\x89PNG\r\n"
@@ -70,6 +71,49 @@ def test_n_best_is_numbered_and_scored(cli, trained, sentences):
     assert scores == sorted(scores, reverse=True)
     best = cli(*command, *sentences)
     assert best.out.splitlines() == [fields[0][2], fields[3][2], fields[6][2]]
+
+
+def test_every_search_translates(cli, trained, sentences):
+    command = ("translate", "--folder", trained.path, "--certificate", *sentences)
+    options = [
+        ("--search", "exact", "--budget", 50),
+        ("--search", "sample", "--top-k", 5, "--temperature", 0.7),
+        ("--search", "mbr", "--candidates", 4, "--n-best", 2),
+    ]
+    for option in options:
+        result = cli(*command, *option)
+        assert result.code == 0, result
+        rows = [row.split("\t") for row in result.out.splitlines()]
+        assert len(rows) == 3 * (1 + ("--n-best" in option))
+        claims = [row[-2] for row in rows]
+        exact = "exact" in option
+        assert all(re.fullmatch(r"proven|gap (\d+\.\d+|inf)", claim) for claim in claims)
+        assert exact or set(claims) == {"gap inf"}
+
+
+def test_an_ensemble_of_equal_models_is_the_model(cli, trained, copy, parallel, sentences):
+    command = ("translate", "--folder", trained.path, "--beam", 2, *sentences)
+    assert cli(*command, "--ensemble", copy.path).out == cli(*command).out
+    (copy.path / "source.spm").write_bytes((ROOT / "README.md").read_bytes())
+    assert cli(*command, "--ensemble", copy.path).is_one_sentence("source.spm")
+    pairs = [(line, line.upper()) for line in read_lines(parallel / "train.de")]
+    other = train_vocabularies(pairs, 150).source.model
+    for name in ("source.spm", "target.spm"):
+        (copy.path / name).write_bytes(other)
+    result = cli(*command, "--ensemble", copy.path)
+    assert result.is_one_sentence("other vocabularies", str(copy.path))
+
+
+def test_evaluate_takes_another_search(cli, copy):
+    sizes = ("--splits", "test", "--batch-size", 13, "--beam", 1, 2)
+    result = cli("evaluate", "--folder", copy.path, *sizes, "--search", "exact", "--budget", 50)
+    assert result.code == 0, result
+    saved = read_json(copy.evaluation / "test.exact.json")
+    assert list(saved["scores"]) == ["exact"]
+    assert saved["settings"]["beam_size"] == 2
+    assert saved["settings"]["budget"] == 50
+    shares = re.findall(r"^ *exact .* (\d+\.\d)%$", result.out, re.M)
+    assert shares == [f"{100 * saved['scores']['exact']['proven']:.1f}"]
 
 
 def test_unseen_characters_and_very_long_sentences_are_translated(cli, trained, sentences):

@@ -1,17 +1,14 @@
 """A training step is the same on any number of devices, and survives a gradient of NaN."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from experiments.common.devices import data_mesh, replicate, shard
 from experiments.translation.batches import Batch
 from experiments.translation.config import TrainConfig
 from experiments.translation.model import ModelConfig, Translator
-from experiments.translation.step import TrainState, make_optimizer, make_schedule, make_step
+from experiments.translation.step import TrainState, make_optimizer, make_step
 from tests.support import x64
 
 V, B = 60, 8
@@ -86,18 +83,3 @@ def test_a_gradient_of_nan_is_skipped():
     state, metrics = step(state, shard(batch, mesh))
     assert metrics["skipped"] == 0
     assert np.isfinite(metrics["loss"])
-
-
-@pytest.mark.parametrize(
-    ("schedule", "middle", "end"),
-    [("constant", 1, 1), ("linear", 0.505, 0.01), ("cosine", 0.505, 0.01)],
-)
-def test_schedule_rises_to_the_peak_and_falls_to_a_hundredth(schedule, middle, end):
-    config = dataclasses.replace(CONFIG, schedule=schedule, warmup_steps=20)
-    rate = make_schedule(config, steps=1020)
-    for step, share in ((0, 0), (5, 0.25), (20, 1), (520, middle), (1020, end)):
-        np.testing.assert_allclose(rate(step), 1e-2 * share, rtol=1e-5)
-    # In a short run the warm-up is a tenth of it, and none where none is asked for.
-    np.testing.assert_allclose(make_schedule(config, steps=50)(5), 1e-2, rtol=1e-5)
-    sudden = dataclasses.replace(config, warmup_steps=0)
-    np.testing.assert_allclose(make_schedule(sudden, steps=50)(0), 1e-2, rtol=1e-5)

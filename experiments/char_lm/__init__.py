@@ -1,0 +1,1 @@
+"""A character language model; see README.md."""

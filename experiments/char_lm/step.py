@@ -1,0 +1,118 @@
+"""One update: truncated backpropagation through time over a mesh of devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, PartitionSpec
+
+import recurrax as rx
+from experiments.char_lm.config import TrainConfig
+from experiments.char_lm.model import CharModel, Params
+from experiments.common.devices import replicate, shard
+from experiments.common.schedules import make_schedule
+
+
+class TrainState(NamedTuple):
+    """All that a step changes."""
+
+    step: jax.Array
+    params: Params
+    opt_state: Any
+    carried: Any
+    """[B, ...]: what the network remembers of each stream, over the updates."""
+    key: jax.Array
+    """Never changes: the step number is folded in."""
+
+
+def make_optimizer(config: TrainConfig, steps: int) -> optax.GradientTransformation:
+    """Adam behind the clipping chain, on the configured schedule over `steps`."""
+    schedule = make_schedule(config.schedule, config.learning_rate, config.warmup_steps, steps)
+    adam = optax.adamw(schedule, b2=0.99, weight_decay=config.weight_decay)
+    return rx.clipped(adam, global_norm=config.clip_norm)
+
+
+def init_state(
+    model: CharModel, optimizer: optax.GradientTransformation, config: TrainConfig, mesh: Mesh
+) -> TrainState:
+    """The state before the first step, on the mesh's devices."""
+    key_params, key = jax.random.split(jax.random.key(config.seed))
+    params: Any = jax.jit(model.init)(key_params)
+    carried = jax.tree.map(
+        lambda leaf: jnp.broadcast_to(leaf, (config.streams, *leaf.shape)),
+        model.initial_state(params),
+    )
+    state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), (), key)
+    return replicate(state, mesh)._replace(carried=shard(carried, mesh))
+
+
+def make_step(
+    model: CharModel, optimizer: optax.GradientTransformation, config: TrainConfig, mesh: Mesh
+) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]:
+    """The compiled training step: the state is donated, the streams sharded over the mesh.
+
+    A chunk [B, k + 1] is k letters of each stream and the one that follows.
+    """
+    everywhere, streams = PartitionSpec(), PartitionSpec("data")
+
+    def read(params: Params, letters: jax.Array, *, state: Any, keys: jax.Array, key: jax.Array):
+        # One mask for all streams and steps: dropped outside `vmap`, within the derivative.
+        dropped = model.drop_weights(params, key)
+        return jax.vmap(model.read, in_axes=(None, 0, 0, 0))(dropped, state, letters, keys)
+
+    truncated = rx.truncated_bptt(read, lambda _, scores, following: nats(scores, following).sum())
+
+    def summed(params: Params, carried: Any, chunk: jax.Array, keys: jax.Array, key: jax.Array):
+        """Loss and gradients over the streams of one device, then over the devices."""
+        letters, following = chunk[:, :-1], chunk[:, 1:]
+        with matmul_precision(config):
+            carried, found = truncated.step(
+                params, rx.TruncatedState(carried), letters, following, keys=keys, key=key
+            )
+        return jax.lax.psum(found, "data"), carried.state
+
+    over_devices = jax.shard_map(
+        summed,
+        mesh=mesh,
+        in_specs=(everywhere, streams, streams, streams, everywhere),
+        out_specs=(everywhere, streams),
+        check_vma=False,
+    )
+
+    def step(state: TrainState, chunk: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
+        key_weights, key_streams = jax.random.split(jax.random.fold_in(state.key, state.step))
+        keys = jax.random.split(key_streams, chunk.shape[0])
+        (total, gradients), carried = over_devices(
+            state.params, state.carried, chunk, keys, key_weights
+        )
+        count = chunk[:, 1:].size
+        gradients = jax.tree.map(lambda g: g / count, gradients)
+        old: Any = state.params  # optax's types know dicts and lists, not NamedTuples
+        updates, opt_state = optimizer.update(gradients, state.opt_state, old)
+        params: Any = optax.apply_updates(old, updates)
+        report = rx.clipping_report(opt_state)
+        metrics = {
+            "loss": total / count,
+            "tokens": jnp.asarray(count),
+            "norm": report.norm_before,
+            "skipped": report.skipped_in_a_row,
+        }
+        return TrainState(state.step + 1, params, opt_state, carried, state.key), metrics
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def nats(scores: jax.Array, letters: jax.Array) -> jax.Array:
+    """-log p of each letter [...] under scores [..., V]."""
+    return optax.softmax_cross_entropy_with_integer_labels(scores, letters)
+
+
+def matmul_precision(config: TrainConfig) -> Any:
+    """The context in which products are what the configuration says."""
+    as_the_user_chose = getattr(jax.config, "jax_default_matmul_precision", None)
+    bfloat16 = config.precision == "bfloat16"
+    return jax.default_matmul_precision("BF16_BF16_F32" if bfloat16 else as_the_user_chose)

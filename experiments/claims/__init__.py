@@ -1,0 +1,1 @@
+"""What the texts say of recurrent networks, measured: `python -m experiments.claims`."""

@@ -1,0 +1,106 @@
+"""The numbers as tables for the terminal, and as plain values for JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.benchmarks.report import milliseconds, table
+from experiments.benchmarks.timing import Timing
+from experiments.claims.contest import Result, blocks, verdict
+from experiments.claims.reach import Reach
+
+
+def reach_table(found: Mapping[str, Reach]) -> str:
+    """|dL/ds_{T-k}| at some k, and |dL/dh_{T-k}| at the largest."""
+    steps = len(next(iter(found.values())).state)
+    distances = sorted({1, max(1, steps // 20), max(1, steps // 4), max(1, steps // 2), steps})
+    return table(
+        ["gradient of the state, k steps back", *map(str, distances), f"of the output, {steps}"],
+        [
+            [name, *(f"{reach.state[k - 1]:.2g}" for k in distances), f"{reach.output[-1]:.2g}"]
+            for name, reach in found.items()
+        ],
+    )
+
+
+def clipping_table(results: Sequence[Result]) -> str:
+    """The test error, and the largest gradient that any step of any seed had."""
+    return table(
+        ["echo by plain gradient descent", "squared error", "least to greatest", "largest norm"],
+        [
+            [
+                result.cell,
+                f"{np.median(result.run.scores):.2g}",
+                _range(result.run.scores),
+                f"{_largest(result.run.norms):.2g}",
+            ]
+            for result in results
+        ],
+    )
+
+
+def contest_table(results: Sequence[Result]) -> str:
+    """Each cell on one task, beside the first."""
+    first = results[0]
+    lines = []
+    for result in results:
+        beside = "-" if result is first else verdict(list(result.decisive), list(first.decisive))
+        updates = "-"
+        if result.updates is not None:
+            updates = _spread(result.updates)
+            beside = {"lower": "sooner", "higher": "later"}.get(beside, beside)
+        parameters, score = f"{result.run.parameters:,}", _spread(result.run.scores)
+        lines.append([result.cell, parameters, updates, score, beside])
+    header = [first.task, "parameters", "updates to learn it", first.measure, f"than {first.cell}"]
+    return table(header, lines)
+
+
+def speed_table(timings: Mapping[str, Timing]) -> str:
+    base = next(iter(timings.values())).median
+    return table(
+        ["training step", "ms (quartiles)", "of the first's time"],
+        [[name, milliseconds(t), f"{t.median / base:.2f}"] for name, t in timings.items()],
+    )
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """What a result is, for `json.dumps`; what is not finite is null."""
+    return {
+        "task": result.task,
+        "cell": result.cell,
+        "parameters": result.run.parameters,
+        "measure": result.measure,
+        "scores": numbers(result.run.scores),
+        "updates": None if result.updates is None else numbers(result.updates),
+        "largest norm": numbers([_largest(result.run.norms)])[0],
+        "losses": [numbers(seed) for seed in blocks(result.run.losses).T],
+    }
+
+
+def numbers(values: Any) -> list[float | None]:
+    """Four digits of each, because more are not reproduced on another machine."""
+    found = (float(f"{value:.4g}") for value in np.asarray(values, np.float64))
+    return [value if math.isfinite(value) else None for value in found]
+
+
+def _spread(values: np.ndarray) -> str:
+    """The mean and the standard deviation over the seeds, or how many have a value at all."""
+    finite = values[np.isfinite(values)]
+    if len(finite) < len(values):
+        return f"{len(finite)} of {len(values)} seeds"
+    mean, deviation = np.mean(values), np.std(values, ddof=1) if len(values) > 1 else 0.0
+    digits = max(0, 2 - math.floor(math.log10(abs(mean)))) if mean else 0
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+
+
+def _largest(norms: np.ndarray) -> float:
+    """What overflowed on its way, and is no number any more, was larger than any."""
+    return float(np.max(np.where(np.isnan(norms), np.inf, norms)))
+
+
+def _range(values: np.ndarray) -> str:
+    return f"{np.min(values):.2g} - {np.max(values):.2g}"

@@ -1,0 +1,70 @@
+"""What can be asked on the command line; free of JAX, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from experiments.common.settings import check_settings
+
+TASKS = ("adding", "copy", "digits", "permuted")
+CELLS = ("elman", "irnn", "gru", "lstm", "lru")
+METHODS = ("bptt", "truncated", "eprop", "uoro", "snap", "rtrl")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Trains each cell with each gradient on each task and length.
+
+    Raises:
+      ValueError: a setting out of its range; it is named.
+    """
+
+    tasks: tuple[str, ...] = TASKS
+    """Some of adding copy digits permuted."""
+    lengths: tuple[int, ...] = (25, 100)
+    """How long adding and copy have to remember; digits are as long as they have pixels."""
+    cells: tuple[str, ...] = CELLS
+    """Some of elman irnn gru lstm lru."""
+    methods: tuple[str, ...] = ("bptt", "truncated", "eprop")
+    """Some of bptt truncated eprop uoro snap rtrl."""
+    look_back: int = 20
+    """Of truncated: steps that a gradient goes back."""
+    features: int = 32
+    """Of every cell."""
+    updates: int = 600
+    """At most; a contestant that has solved its task is not trained on."""
+    batch: int = 32
+    learning_rate: float = 5e-3
+    seeds: int = 2
+    """Each is a network of its own; they are trained side by side, and the mean is shown."""
+    mnist: Path | None = None
+    """A folder with MNIST's four files (train-images-idx3-ubyte and so on, plain or .gz): digits
+    of 784 pixels instead of scikit-learn's of 64."""
+    output: Annotated[Path, tyro.conf.arg(name="folder")] = Path("runs/long_memory")
+    """Tables (.md), pictures (.png) and results.json; what is found there is not done again."""
+
+    def __post_init__(self) -> None:
+        for chosen, there in ((self.tasks, TASKS), (self.cells, CELLS), (self.methods, METHODS)):
+            if unknown := [name for name in chosen if name not in there]:
+                raise ValueError(f"there is no {unknown[0]!r}; there are {', '.join(there)}")
+        check_settings(
+            self,
+            {
+                "a whole number from 1": "look_back features updates batch seeds",
+                "above 0 and finite": "learning_rate",
+            },
+        )
+        if not self.lengths or min(self.lengths) < 2:
+            raise ValueError(f"lengths must be whole numbers from 2; got {self.lengths}")
+
+    def contests(self) -> list[tuple[str, int | None]]:
+        """(task, length), in the order of the tables; of digits the length is None."""
+        return [
+            (task, length)
+            for task in self.tasks
+            for length in (self.lengths if task in ("adding", "copy") else (None,))
+        ]

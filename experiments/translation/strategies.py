@@ -1,0 +1,186 @@
+"""One sentence's search, as the options have it: what it may choose from, and which search it is.
+
+Pure functions of ONE sentence, to be batched with `jax.vmap`. A translator here is anything with
+the `encode` and the `step` of `Translator`.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+import recurrax as rx
+from experiments.translation.decoding import EXTRA, Plan, Strengths
+from experiments.translation.tokenizer import BOS, EOS
+
+
+class Setting(NamedTuple):
+    """What all sentences share."""
+
+    params: Any
+    strengths: Strengths
+    phrases: rx.decode.Automaton | None
+    """What every translation must follow."""
+    characters: jax.Array | None
+    """[V, C]: how each piece is spelled, where translations are compared by their characters."""
+    seed: Any
+
+
+def find(
+    translator: Any,
+    plan: Plan,
+    setting: Setting,
+    source: jax.Array,
+    length: jax.Array,
+    index: jax.Array,
+    *,
+    beam_size: int,
+    rows: int,
+    max_length: int,
+) -> rx.BeamResult:
+    """The translations of `source` [S], `rows` of them, best first.
+
+    What is drawn depends on the seed and on `index`, the sentence's number, and on nothing beside
+    the sentence. `exact` is beam search here: see `settle`. Rows of `diverse` may be equal. The
+    scores of `mbr` are expected utilities; all others log-probabilities after the length penalty.
+    """
+    step, state, options = _problem(translator, plan, setting, source, length, max_length)
+
+    key = jax.random.fold_in(jax.random.key(setting.seed), index)
+
+    def drawn() -> rx.BeamResult:
+        draw = functools.partial(rx.sample, step, state, **options)
+        return _pooled(jax.vmap(lambda key: draw(key=key))(jax.random.split(key, rows)))
+
+    def beam() -> rx.BeamResult:
+        if beam_size == 0 or plan.search == "greedy":
+            return rx.greedy(step, state, **options)
+        patience = setting.strengths.patience
+        return rx.beam_search(
+            step, state, beam_size=beam_size, n_best=rows, patience=patience, **options
+        )
+
+    match plan.search:
+        case "sample":
+            return drawn()
+        case "stochastic":
+            found = rx.stochastic_beam_search(step, state, key=key, samples=rows, **options).rows
+            return rx.reranked(found, found.scores)
+        case "diverse":
+            groups = rx.diverse_beam_search(
+                step,
+                state,
+                groups=plan.groups,
+                beam_size=max(beam_size, 1) // plan.groups,
+                diversity=setting.strengths.diversity,
+                **options,
+            )
+            return _pooled(groups)
+        case "mbr":
+            found = drawn() if plan.candidates else beam()
+            ranked = rx.minimum_bayes_risk(
+                found.tokens,
+                found.lengths,
+                _utility(plan, setting, max_length),
+                eos=EOS,
+                log_weights=None if plan.candidates else found.log_probs,
+            )
+            return rx.reranked(found, ranked.expected)
+        case _:
+            return beam()
+
+
+def settle(
+    translator: Any,
+    plan: Plan,
+    setting: Setting,
+    found: rx.BeamResult,
+    source: jax.Array,
+    length: jax.Array,
+    *,
+    rows: int,
+    max_length: int,
+) -> rx.BeamResult:
+    """The best translations that there are, if the budget suffices; `found` spares it much."""
+    step, state, options = _problem(translator, plan, setting, source, length, max_length)
+    budget = setting.strengths.budget
+    return rx.exact_search(step, state, n_best=rows, budget=budget, incumbent=found, **options)
+
+
+def cover(found: rx.BeamResult, length: jax.Array, strengths: Strengths) -> rx.BeamResult:
+    """`found`, ranked by what its attention left out or saw too often as well; still proven."""
+
+    def penalty(weights):
+        return rx.wu_coverage(weights, strengths.coverage, length) + rx.excess_coverage(
+            weights, strengths.excess_coverage, length
+        )
+
+    return rx.reranked(found, found.scores + jax.vmap(penalty)(found.attention), bound=found.bound)
+
+
+def _problem(
+    translator: Any,
+    plan: Plan,
+    setting: Setting,
+    source: jax.Array,
+    length: jax.Array,
+    max_length: int,
+) -> tuple[Any, Any, dict[str, Any]]:
+    """The step with its changes, the state, and the arguments that all searches take."""
+    strengths = setting.strengths
+    limit = rx.decode.relative_length(length, strengths.max_ratio, EXTRA)
+    # Rows that only fill the batch have length 0: nothing is searched for them.
+    limit = jnp.where(length == 0, 0, jnp.minimum(limit, max_length))
+    processors = []
+    if plan.no_repeat:
+        processors.append(rx.decode.no_repeat_ngrams(plan.no_repeat, max_length))
+    if setting.phrases is not None:
+        processors.append(rx.decode.following(setting.phrases, eos=EOS, length_limit=limit))
+    if plan.temperature:
+        processors.append(rx.decode.temperature(strengths.temperature))
+    if plan.top_k:
+        processors.append(rx.decode.keep_top_k(strengths.top_k))
+    if plan.top_p:
+        processors.append(rx.decode.keep_top_p(strengths.top_p))
+    memory, state = translator.encode(setting.params, source, length)
+    step, state = rx.processed(
+        functools.partial(translator.step, setting.params, memory), state, *processors
+    )
+    options = {
+        "bos": BOS,
+        "eos": EOS,
+        "max_length": max_length,
+        "length_limit": limit,
+        "min_length": rx.decode.relative_length(length, strengths.min_ratio),
+        "length_penalty": strengths.length_penalty,
+    }
+    return step, state, options
+
+
+def _pooled(found: rx.BeamResult) -> rx.BeamResult:
+    """The rows of several results over one problem, leaves [G, N, ...], as those of one."""
+    whole = {
+        # What is in no row is in none of any result: the least of their bounds holds.
+        "bound": found.bound.min(),
+        "steps": found.steps.sum(),
+        "invalid": found.invalid.any(),
+    }
+    rows = found._replace(**dict.fromkeys(whole))
+    rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rows)
+    return rx.reranked(rows._replace(**whole), rows.scores, bound=whole["bound"])
+
+
+def _utility(plan: Plan, setting: Setting, max_length: int) -> Any:
+    match plan.utility:
+        case "bleu":
+            return rx.decode.sentence_bleu()
+        case "chrf":
+            assert setting.characters is not None
+            counted = rx.decode.chrf(setting.characters, size=6 * max_length)
+            # NaN: longer than any good translation, and so like none.
+            return lambda *pair: jnp.nan_to_num(counted(*pair))
+        case _:
+            return rx.decode.ngram_f()

@@ -1,0 +1,195 @@
+"""The experiment's parts: gradients against finite differences, verdicts, tables, the command."""
+
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import recurrax as rx
+from experiments.claims import __main__ as command
+from experiments.claims import run as runner
+from experiments.claims.contest import (
+    Entry,
+    Result,
+    blocks,
+    entry,
+    parameters,
+    run_contest,
+    same_text_cells,
+    updates_until,
+    verdict,
+)
+from experiments.claims.options import CLAIMS, QUICK, Options, Schedule
+from experiments.claims.reach import INPUTS, chrono_gru, reach, variants
+from experiments.claims.report import clipping_table, contest_table, numbers
+from experiments.claims.tasks import adding, characters, echo
+from experiments.claims.training import Run, train
+from experiments.common.errors import UserError
+from experiments.common.progress import Progress
+from tests.support import x64
+
+
+@x64()
+@pytest.mark.parametrize("name", ["Elman, Gaussian, radius 2", "LSTM, chrono"])
+def test_the_reach_is_the_norm_of_the_jacobian_times_the_direction(name):
+    cell, steps = variants(5, longest=9)[name], 4
+    found = reach(cell, steps=steps, networks=1, seed=3)
+    # The same draws, and the Jacobian of T steps by hand.
+    keys = jax.random.split(jax.random.split(jax.random.key(3), 1)[0], 3)
+    xs = jax.random.normal(keys[1], (steps + 1, INPUTS)) / math.sqrt(INPUTS)
+    params = cell.init(keys[0], xs[0])
+    direction = jax.random.normal(keys[2], (5,))
+    direction /= jnp.linalg.norm(direction)
+    states = [cell.initial_state(params)]
+    for x in xs:
+        states.append(cell.step(params, states[-1], x)[0])
+    for k in range(1, steps + 1):
+
+        def output(state, k=k):
+            for x in xs[steps + 1 - k :]:
+                state, y = cell.step(params, state, x)
+            return direction @ y
+
+        gradient = jax.grad(output)(states[steps + 1 - k])
+        norm = np.sqrt(sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(gradient)))
+        np.testing.assert_allclose(found.state[k - 1], norm, rtol=1e-9)
+        h = jnp.linalg.norm(getattr(gradient, "h", gradient))
+        np.testing.assert_allclose(found.output[k - 1], h, rtol=1e-9)
+
+
+def test_a_chrono_gru_keeps_and_is_otherwise_the_gru():
+    params = chrono_gru(6, longest=50).init(jax.random.key(0), jnp.ones(3))
+    r, z, n = jnp.split(params.b, 3)
+    assert jnp.all((z >= 0) & (z <= math.log(49)))
+    assert jnp.std(z) > 0
+    assert not jnp.any(r)
+    assert not jnp.any(n)
+
+
+def test_seeds_are_apart_and_repeatable():
+    task, schedule = adding(5, tests=4), Schedule(3, 2, 2)
+    optimizer = rx.clipped(optax.adam(1e-2), global_norm=1.0)
+
+    def scores(seeds):
+        with Progress(3) as progress:
+            chosen = schedule._replace(seeds=seeds)
+            return train(rx.elman(3), optimizer, chosen, task, progress)
+
+    two, one = scores(2), scores(1)
+    assert two.losses.shape == two.norms.shape == (3, 2)
+    assert two.scores[0] != two.scores[1]
+    np.testing.assert_allclose(two.losses[:, :1], one.losses, rtol=1e-5)
+    assert two.parameters == 2 * 3 + 3 * 3 + 3 + 3 + 1
+
+
+def test_training_learns():
+    task = echo(6, delay=0, tests=10)
+    optimizer = rx.clipped(optax.adam(5e-2), global_norm=1.0)
+    chosen = Entry(task, {"Elman": rx.elman(4)}, optimizer, Schedule(60, 8, 2))
+    with Progress(60) as progress:
+        (result,) = run_contest("echo", chosen, progress)
+    assert np.all(result.run.scores < 0.1)
+    assert result.run.losses[0].min() > 0.2
+    assert result.updates is None
+    np.testing.assert_array_equal(result.decisive, result.run.scores)
+
+
+def test_the_wider_gru_has_as_many_parameters_as_the_lstm():
+    task = characters(4, sentences=5, tests=3)
+    counts = [parameters(cell, task) for cell in same_text_cells(task, QUICK).values()]
+    assert counts[1] < counts[0]
+    step = parameters(rx.gru(11), task) - parameters(rx.gru(10), task)
+    assert abs(counts[2] - counts[0]) <= step / 2 + 1
+
+
+def test_updates_until_a_block_is_below():
+    losses = np.ones((200, 3))
+    losses[100:, 0] = 0
+    losses[25:75, 1] = 0  # half of two blocks
+    np.testing.assert_array_equal(updates_until(losses, 0.3), [150, math.inf, math.inf])
+    np.testing.assert_array_equal(updates_until(losses, 0.6), [150, 50, math.inf])
+    assert blocks(losses).shape == (4, 3)
+    assert blocks(losses[:20]).shape == (1, 3)
+    np.testing.assert_array_equal(updates_until(losses[:20] * 0, 0.3), [20] * 3)
+
+
+def test_verdicts():
+    assert verdict([1, 2], [3, 4]) == "lower"
+    assert verdict([3, math.inf], [1, 2]) == "higher"
+    assert verdict([1, 3], [2, 4]) == "no clear difference"
+    assert verdict([math.inf] * 2, [math.inf] * 2) == "no clear difference"
+
+
+def _result(cell, scores, updates=None, norms=((5.0, 6.0),)):
+    run = Run(1234, np.ones((3, 2)), np.asarray(norms), np.asarray(scores))
+    return Result("adding", cell, "error", run, updates)
+
+
+def test_tables():
+    lines = contest_table(
+        [
+            _result("LSTM", [0.01, 0.03], np.array([100.0, 200.0])),
+            _result("GRU", [0.01, 0.02], np.array([300.0, math.inf])),
+        ]
+    ).splitlines()
+    assert [part.strip() for part in lines[2].split("|")[1:-1]] == [
+        *("LSTM", "1,234", "150 ± 71", "0.0200 ± 0.0141", "-")
+    ]
+    assert [part.strip() for part in lines[3].split("|")[3:-1:2]] == ["1 of 2 seeds", "later"]
+    same = contest_table([_result("GRU 8", [1.0, 2.0]), _result("GRU 9", [1.5, 2.5])])
+    assert same.splitlines()[3].endswith("no clear difference |")
+    line = clipping_table([_result("Elman", [1e24, 0.5], norms=[[5.0, math.nan]])]).splitlines()[2]
+    assert line.split("|")[3].split() == ["0.5", "-", "1e+24"]
+    assert line.split("|")[4].strip() == "inf"
+    assert numbers([1.23456, math.inf]) == [1.235, None]
+
+
+def test_an_unknown_claim_is_named():
+    assert Options(claims=("speed", "reach")).chosen() == ("reach", "speed")
+    with pytest.raises(UserError, match=r"--claims: there is no 'tv'; there are reach, clipping"):
+        Options(claims=("tv",)).chosen()
+
+
+def test_an_unknown_task_is_named():
+    with pytest.raises(ValueError, match="no task 'tv'"):
+        entry("tv", QUICK)
+
+
+def _command(monkeypatch, capsys, folder, *arguments):
+    monkeypatch.setattr("sys.argv", ["claims", "--quick", "--output", str(folder), *arguments])
+    command.main()
+    saved = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    assert all(saved[name]["size"]["window"] == QUICK.window for name in saved)
+    return capsys.readouterr().out, {name: saved[name]["results"] for name in saved}
+
+
+def test_the_command_prints_and_saves(tmp_path, monkeypatch, capsys):
+    """One network and one task, the cheapest; all of them are the slow test."""
+    cell = {"Elman": rx.elman(3)}
+    optimizer = rx.clipped(optax.sgd(0.1), global_norm=1.0)
+    chosen = Entry(adding(4, tests=3), cell, optimizer, QUICK.adding)
+    monkeypatch.setattr(runner, "variants", lambda features, longest: cell)
+    monkeypatch.setattr(runner, "entry", lambda name, size: chosen)
+    out, saved = _command(monkeypatch, capsys, tmp_path, "--claims", "adding", "reach")
+    assert out.index("gradient of the state") < out.index("updates to learn it")
+    assert len(saved["reach"]["Elman"]["state"]) == QUICK.reach_steps
+    (row,) = saved["adding"]
+    assert (row["task"], row["cell"], row["parameters"]) == ("adding", "Elman", 22)
+    assert len(row["scores"]) == len(row["losses"]) == QUICK.adding.seeds
+    assert (tmp_path / "adding.md").read_text().strip().splitlines()[-1] in out
+    for picture in ("reach.png", "adding.png"):
+        assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_every_claim_runs(tmp_path, monkeypatch, capsys):
+    _, saved = _command(monkeypatch, capsys, tmp_path)
+    assert sorted(saved) == sorted(CLAIMS)
+    for task in ("adding", "counting", "timing"):
+        assert [row["cell"] for row in saved[task]] == ["LSTM", "peephole", "CIFG", "GRU"]
+    assert len(saved["characters"]) == len(saved["clipping"]) == 3
+    assert all(timing["median"] > 0 for timing in saved["speed"].values())

@@ -1,0 +1,265 @@
+"""Tasks against their definitions, gradients against plain backpropagation, runs that go on."""
+
+import functools
+import gzip
+import re
+import struct
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import recurrax as rx
+from experiments.common.errors import UserError, run_main
+from experiments.common.files import read_json
+from experiments.long_memory import run as running
+from experiments.long_memory.__main__ import main
+from experiments.long_memory.digits import load_digits, read_mnist
+from experiments.long_memory.gradient import make_gradient
+from experiments.long_memory.options import Options
+from experiments.long_memory.tasks import REMEMBERED, SYMBOLS, Target, Task, adding, copy, digits
+from tests.support import x64
+
+
+def drawn(task, count=50):
+    xs, targets = jax.vmap(task.draw)(jax.random.split(jax.random.key(0), count))
+    return np.asarray(xs), Target(*map(np.asarray, targets))
+
+
+def test_adding_is_the_sum_of_one_marked_number_of_each_half():
+    xs, targets = drawn(adding(11))
+    assert xs.shape == (50, 11, 2)
+    for (values, marks), value, weight in zip(xs.transpose(0, 2, 1), *targets, strict=True):
+        first, second = np.flatnonzero(marks)
+        assert first < 5 <= second
+        np.testing.assert_allclose(value[-1], values[first] + values[second], rtol=1e-6)
+        np.testing.assert_array_equal(weight, np.eye(11)[-1])
+    assert len({tuple(marks) for marks in xs[..., 1]}) > 10
+
+
+def test_copy_shows_symbols_waits_signals_and_wants_them_back():
+    xs, targets = drawn(copy(7))
+    assert xs.shape == (50, 7 + 2 * REMEMBERED, SYMBOLS + 2)
+    shown = xs.argmax(-1)
+    assert np.all(xs.sum(-1) == 1)
+    assert np.all(shown[:, :REMEMBERED] < SYMBOLS)
+    assert np.all(shown[:, REMEMBERED : 6 + REMEMBERED] == SYMBOLS)
+    assert np.all(shown[:, 6 + REMEMBERED] == SYMBOLS + 1)
+    assert np.all(shown[:, 7 + REMEMBERED :] == SYMBOLS)
+    np.testing.assert_array_equal(targets.value[:, -REMEMBERED:], shown[:, :REMEMBERED])
+    np.testing.assert_array_equal(targets.weight[0], [0] * (7 + REMEMBERED) + [1 / 4] * REMEMBERED)
+    assert len({tuple(row) for row in shown}) > 30
+
+
+def test_digits_come_pixel_by_pixel():
+    train, test = load_digits(None)
+    assert len(train.labels) + len(test.labels) == 1797
+    plain = digits(None, permuted=False)
+    xs, targets = plain.test
+    np.testing.assert_array_equal(xs[..., 0], test.pixels)
+    np.testing.assert_array_equal(targets.value[:, -1], test.labels)
+    rows = {pixels.tobytes(): label for pixels, label in zip(*train, strict=True)}
+    for image, label in zip(drawn(plain)[0], drawn(plain)[1].value[:, -1], strict=True):
+        assert rows[image[:, 0].tobytes()] == label
+
+
+def test_permuted_digits_come_in_one_other_order_for_all_images():
+    (xs, _), (ys, _) = digits(None, permuted=False).test, digits(None, permuted=True).test
+    xs, ys = np.asarray(xs)[..., 0], np.asarray(ys)[..., 0]
+    columns = sorted(map(bytes, xs.T.copy()))
+    assert columns == sorted(map(bytes, ys.T.copy()))
+    assert not np.array_equal(xs, ys)
+
+
+def test_only_the_right_answer_is_right():
+    task = adding(5)
+    due = Target(jnp.asarray(1.2), jnp.asarray(1.0))
+    answers = jnp.array([[1.161], [1.239], [1.159], [1.241]])
+    found = jax.vmap(task.right, in_axes=(0, None))(answers, due)
+    np.testing.assert_array_equal(found, [True, True, False, False])
+    np.testing.assert_allclose(task.loss(jnp.array([1.5]), due), 0.09, rtol=1e-5)
+    task = copy(3)
+    due = Target(jnp.asarray(2), jnp.asarray(0.25))
+    y = jnp.array([0.1, 0.2, 0.4, 0.3])
+    assert bool(task.right(y, due))
+    np.testing.assert_allclose(
+        task.loss(y, due), -np.log(np.exp(0.4) / np.exp(y).sum()) / 4, rtol=1e-5
+    )
+
+
+def write_idx(path, array, pack=False):
+    content = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(
+        f">{array.ndim}i", *array.shape
+    )
+    content += array.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(content) if pack else content)
+
+
+def test_mnist_is_read_plain_and_packed_and_damage_is_named(tmp_path):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (5, 4, 3)), rng.integers(0, 10, 5)
+    write_idx(tmp_path / "train-images-idx3-ubyte", images)
+    write_idx(tmp_path / "train-labels-idx1-ubyte.gz", labels, pack=True)
+    found = read_mnist(tmp_path, "train")
+    np.testing.assert_allclose(found.pixels, images.reshape(5, 12) / 255, rtol=1e-6)
+    np.testing.assert_array_equal(found.labels, labels)
+    with pytest.raises(UserError, match=r"cannot read .*t10k-images"):
+        read_mnist(tmp_path, "t10k")
+    (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(b"\0\0\x08\1\0\0\0\5abc"))
+    with pytest.raises(UserError, match="train-labels-idx1-ubyte is not an idx file"):
+        read_mnist(tmp_path, "train")
+    write_idx(tmp_path / "train-labels-idx1-ubyte.gz", labels[:4], pack=True)
+    with pytest.raises(UserError, match="has 5 train images and 4 labels"):
+        read_mnist(tmp_path, "train")
+    (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(b"no gzip")
+    with pytest.raises(UserError, match="not a readable gzip file"):
+        read_mnist(tmp_path, "train")
+
+
+def every_step(steps, inputs=2, outputs=3):
+    """A task in float64 that has something due at every step, so that every path counts."""
+
+    def loss(y, target):
+        return target.weight * jnp.sum((y - target.value) ** 2)
+
+    def draw(key):
+        keys = jax.random.split(key, 3)
+        value = jax.random.normal(keys[1], (steps, outputs), jnp.float64)
+        weight = jax.random.uniform(keys[2], (steps,), jnp.float64)
+        return jax.random.normal(keys[0], (steps, inputs), jnp.float64), Target(value, weight)
+
+    batch = jax.vmap(draw)(jax.random.split(jax.random.key(0), 4))
+    return Task(outputs, draw, loss, lambda y, target: y[0] > 0, batch, guess=0.0), batch
+
+
+@x64()
+@pytest.mark.parametrize("steps", [7, 12])
+def test_gradients_are_those_of_plain_backpropagation(steps):
+    """Exact ones, and the truncated one with the state held constant every few steps."""
+    cells = (rx.lstm(3), rx.dense(3))
+    task, (xs, targets) = every_step(steps)
+    stack = rx.stack(*cells)
+    params = stack.init(jax.random.key(1), xs[0, 0])
+
+    @functools.partial(jax.jit, static_argnames="look_back")
+    def slow(params, look_back):
+        def one(params, xs, targets):
+            total, state = 0.0, stack.initial_state(params)
+            for at in range(steps):
+                if (at - steps) % look_back == 0:
+                    state = jax.lax.stop_gradient(state)
+                state, y = stack.step(params, state, xs[at])
+                total += task.loss(y, jax.tree.map(lambda leaf, at=at: leaf[at], targets))
+            return total
+
+        return jax.value_and_grad(
+            lambda p: jnp.mean(jax.vmap(one, in_axes=(None, 0, 0))(p, xs, targets))
+        )(params)
+
+    full = slow(params, steps)
+    cases = [("bptt", 1, full), ("rtrl", 1, full), ("truncated", steps, full)]
+    cases += [("truncated", 4, slow(params, 4))]
+    for method, look_back, expected in cases:
+        found = jax.jit(make_gradient(method, cells, task, look_back))(
+            params, xs, targets, jax.random.key(2)
+        )
+        jax.tree.map(
+            functools.partial(np.testing.assert_allclose, rtol=1e-8, atol=1e-12), found, expected
+        )
+    differ = jax.tree.map(lambda a, b: np.abs(a - b).max(), full[1], slow(params, 4)[1])
+    assert differ[0].w_h > 1e-3
+
+
+@x64()
+def test_uoro_is_right_in_the_mean():
+    cells = (rx.elman(2), rx.dense(3))
+    task, (xs, targets) = every_step(5)
+    params = rx.stack(*cells).init(jax.random.key(1), xs[0, 0])
+    _, expected = make_gradient("bptt", cells, task, 1)(params, xs, targets, jax.random.key(0))
+    estimate = make_gradient("uoro", cells, task, 1)
+    keys = jax.random.split(jax.random.key(2), 4000)
+    _, found = jax.jit(jax.vmap(lambda key: estimate(params, xs, targets, key)))(keys)
+    for draws, exact in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        error = draws.std(0) / np.sqrt(len(keys))
+        np.testing.assert_array_less(np.abs(draws.mean(0) - exact), 5 * error + 1e-9)
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys):
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["long_memory", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            run_main(main)
+        return int(stopped.value.code or 0), *capsys.readouterr()
+
+    return call
+
+
+def test_a_run_goes_on_where_it_was_killed_and_shows_a_table(cli, tmp_path, monkeypatch):
+    command = (
+        *("--folder", tmp_path, "--tasks", "adding", "copy", "--lengths", 4, "--cells", "gru"),
+        *("--features", 3, "--updates", 2, "--batch", 2, "--look-back", 3),
+        *("--methods", "bptt", "truncated"),
+    )
+    train, trained = running.train, []
+
+    def killed(cell, method, task, options, count):
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        trained.append(method)
+        return train(cell, method, task, options, count)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "train", killed)
+        assert cli(*command)[0] == 130
+    before = read_json(tmp_path / "results.json")["results"]
+    assert [r["method"] for r in before] == trained == ["bptt", "truncated"]
+    code, out, err = cli(*command)
+    assert code == 0, err
+    after = read_json(tmp_path / "results.json")["results"]
+    assert after[:2] == before
+    assert [r["task"] for r in after] == ["adding", "adding", "copy", "copy"]
+    for row in ("gru, bptt", "gru, truncated"):
+        assert len(re.findall(rf"^\| {row} +\| +\d+ \|$", out, re.M)) == 2, out
+    assert (tmp_path / "courses.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "tables.md").read_text().count("T = 12") == 1
+    # Nothing is left to do: at once, and the same tables.
+    monkeypatch.setattr(running, "train", None)
+    assert cli(*command)[1] == out
+    code, _, err = cli(*command, "--features", 4)
+    assert code == 2
+    assert "holds results of other settings" in err
+
+
+def test_a_solved_task_is_left(tmp_path, monkeypatch):
+    easy = adding(4)._replace(right=lambda y, target: jnp.asarray(True))
+    monkeypatch.setattr(running, "make_task", lambda *_: easy)
+    options = Options(
+        tasks=("adding",),
+        lengths=(4,),
+        cells=("gru",),
+        methods=("bptt",),
+        features=2,
+        updates=120,
+        batch=1,
+        output=tmp_path,
+    )
+    (result,) = running.run(options)
+    assert result["solved"]
+    assert result["course"] == [(50, 100.0)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"tasks": ("adding", "xor")}, "there is no 'xor'; there are adding, copy"),
+        ({"methods": ("bppt",)}, "there is no 'bppt'"),
+        ({"lengths": (1,)}, "lengths must be whole numbers from 2"),
+        ({"look_back": 0}, "look_back must be a whole number from 1; got 0"),
+    ],
+)
+def test_settings_out_of_range_are_named(changes, words):
+    with pytest.raises(ValueError, match=words):
+        Options(**changes)
