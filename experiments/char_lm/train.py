@@ -17,8 +17,6 @@ from experiments.common.devices import data_mesh, shard
 from experiments.common.loop import Course, Plan, Validation, fit
 from experiments.common.settings import check_same_run
 
-_WARM_UP = 512
-
 
 def train(config: TrainConfig, path: Path) -> RunFolder:
     """Trains, or goes on where an earlier call stopped; returns the folder with the model.
@@ -77,7 +75,7 @@ def train(config: TrainConfig, path: Path) -> RunFolder:
 
 
 def _validation(model: CharModel, corpus: Corpus, config: TrainConfig):
-    held_out = HeldOut(model, corpus.held_out, config, streams=config.streams, warm_up=_WARM_UP)
+    held_out = HeldOut(model, corpus.held_out, config)
     sampler = Sampler(model, corpus.alphabet)
 
     def validate(state: TrainState, epoch: int) -> Validation:

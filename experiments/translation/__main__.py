@@ -89,6 +89,8 @@ class Compare:
     """alpha of the GNMT length penalty: above 0 favours longer translations."""
     patience: float = math.inf
     """As for `evaluate`; but with less than inf, little can be proven."""
+    max_ratio: float = 2.0
+    """As for `evaluate`; the shorter translations must be, the more can be proven."""
     budget: int = 2000
     """The most prefixes of a sentence that exact search reads."""
     candidates: int = 64
@@ -182,6 +184,7 @@ def main() -> None:
                 decoding=Decoding(
                     length_penalty=command.length_penalty,
                     patience=command.patience,
+                    max_ratio=command.max_ratio,
                     budget=command.budget,
                     candidates=command.candidates,
                     utility=command.utility,

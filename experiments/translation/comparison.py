@@ -130,6 +130,7 @@ def compare(
             print(printed(label, lines[label]), flush=True)
             facts = {"split": name, "sentences": len(pairs), "average": average} | {
                 "length_penalty": decoding.length_penalty,
+                "max_ratio": decoding.max_ratio,
                 "patience": str(decoding.patience),
                 "budget": decoding.budget,
             }

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from recurrax.core import check_length
 from recurrax.decode import checks
@@ -68,7 +69,7 @@ def _coverage(
     if not hasattr(weights, "ndim") or weights.ndim != 2:
         raise ValueError(
             f"{function}: weights must have shape [T, S] for one hypothesis, got "
-            f"{jnp.shape(weights)}. Use jax.vmap for several"
+            f"{np.shape(weights)}. Use jax.vmap for several"
         )
     size = weights.shape[1]
     count = size if source_length is None else check_length(source_length, size)

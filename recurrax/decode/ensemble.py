@@ -71,7 +71,7 @@ def ensemble(
         raise ValueError(f"{name}: mean must be 'linear' or 'log_linear', got {mean!r}")
     if weights is None:
         weights = np.full(len(models), 1 / len(models))
-    if jnp.shape(weights) != (len(models),):
+    if np.shape(weights) != (len(models),):
         raise ValueError(f"{name}: weights must have shape [{len(models)}], got {weights}")
     if not isinstance(weights, jax.core.Tracer) and not (np.asarray(weights) >= 0).all():
         raise ValueError(f"{name}: weights must not be negative, got {weights}")

@@ -139,31 +139,15 @@ def test_updates_are_truncated_backpropagation_with_the_state_carried_over(devic
 
 @x64()
 @pytest.mark.parametrize("length", [2, 30, 41])
-@pytest.mark.parametrize("streams", [1, 3])
-def test_every_letter_is_scored_once_after_all_before_it(length, streams):
+def test_every_letter_is_scored_once_after_all_before_it(length):
     model, params = make()
     text = letters(length)
     _, scores = slow_scores(model, params, text[:-1])
     log_p = jax.nn.log_softmax(scores)[jnp.arange(length - 1), text[1:]]
-    # Streams that warm up on all that came before are exact as well.
-    loss = HeldOut(model, text, TrainConfig(), streams=streams, warm_up=length)(params)
+    loss = HeldOut(model, text, TrainConfig())(params)
     assert loss.letters == length - 1
     np.testing.assert_allclose(loss.nats, -log_p.mean(), rtol=1e-9)
     np.testing.assert_allclose(loss.bits, -log_p.mean() / np.log(2), rtol=1e-9)
-
-
-@x64()
-def test_a_stream_reads_its_warm_up_and_no_more_before_its_part():
-    model, params = make()
-    text, warm_up, part = letters(31), 4, 10
-    total = 0.0
-    for begin in (0, 10, 20):
-        start = max(begin - warm_up, 0)
-        _, scores = slow_scores(model, params, text[start : begin + part])
-        log_p = jax.nn.log_softmax(scores)[begin - start :]
-        total -= log_p[jnp.arange(part), text[begin + 1 : begin + part + 1]].sum()
-    loss = HeldOut(model, text, TrainConfig(), streams=3, warm_up=warm_up)(params)
-    np.testing.assert_allclose(loss.nats, total / 30, rtol=1e-9)
 
 
 def test_long_texts_are_read_in_chunks(monkeypatch):
@@ -174,15 +158,14 @@ def test_long_texts_are_read_in_chunks(monkeypatch):
     text = letters(50)
     whole = HeldOut(model, text, TrainConfig())(params)
     monkeypatch.setattr(held_out, "_LETTERS", 16)
-    for streams in (1, 2):
-        parts = HeldOut(model, text, TrainConfig(), streams=streams, warm_up=50)(params)
-        np.testing.assert_allclose(parts.nats, whole.nats, rtol=1e-5)
+    parts = HeldOut(model, text, TrainConfig())(params)
+    np.testing.assert_allclose(parts.nats, whole.nats, rtol=1e-5)
 
 
 def test_bfloat16_rounds_the_products_and_nothing_else():
     model = CharModel(ModelConfig(features=16), V)
     params = model.init(jax.random.key(0))
     text, rounded = letters(60), dataclasses.replace(TrainConfig(), precision="bfloat16")
-    full, half = (HeldOut(model, text, c, streams=2)(params).nats for c in (TrainConfig(), rounded))
+    full, half = (HeldOut(model, text, c)(params).nats for c in (TrainConfig(), rounded))
     assert full != half
     np.testing.assert_allclose(half, full, rtol=1e-2)

@@ -99,12 +99,12 @@ def test_the_soft_draw_passes_gradients_and_the_hard_one_none():
 
 
 def test_the_frequency_of_draws():
-    """At 5 sigma; the draws themselves follow the softmax of the step before."""
+    """At five sigma; what is drawn follows the softmax of the step before."""
     count = 20000
     logits = jnp.log(jnp.array([0.5, 0.3, 0.2]))
 
     def step(state, token):
-        return token, jnp.where(True, logits, state)
+        return token, logits
 
     def one(key):
         new, state = rx.scheduled_sampling(step, jnp.int32(0), rate=0.4, vocabulary=3)

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from recurrax.core import Key, PyTree, split_key
 from recurrax.gradients.online.learner import (
