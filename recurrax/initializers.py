@@ -18,9 +18,22 @@ from recurrax.core import check_function, split_key
 
 Initializer = Callable[..., jax.Array]
 
-orthogonal: Initializer = jax.nn.initializers.orthogonal()
 glorot_uniform: Initializer = jax.nn.initializers.glorot_uniform()
 lecun_normal: Initializer = jax.nn.initializers.lecun_normal()
+
+
+def orthogonal(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+    """A random orthogonal matrix, as `jax.nn.initializers.orthogonal` draws it (Saxe et al., 2014).
+
+    Under `jax.vmap`, over seeds say, one matrix is drawn after the other: of batches of QR
+    decompositions jaxlib's CPU kernels wait for each other, on two cores for ever.
+    """
+
+    @jax.custom_batching.sequential_vmap
+    def draw(key: jax.Array) -> jax.Array:
+        return jax.nn.initializers.orthogonal()(key, shape, dtype)
+
+    return draw(key)
 
 
 def identity(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:

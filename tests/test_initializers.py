@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +24,21 @@ def test_each_gate_is_orthogonal(rows, width):
         gram = block.T @ block if rows >= width else block @ block.T
         np.testing.assert_allclose(gram, np.eye(len(gram)), atol=1e-5)
     assert np.abs(blocks[0] - blocks[1]).max() > 0.1, "gates are drawn apart"
+
+
+def test_matrices_of_many_seeds_are_drawn_one_after_the_other():
+    """A batch of QR decompositions can wait for itself in jaxlib's CPU kernels, for ever."""
+    keys = jax.random.split(KEY, (2, 3))
+
+    def draw(key):
+        return initializers.orthogonal(key, (6, 4))
+
+    many = jax.vmap(jax.vmap(draw))
+    found = many(keys)
+    for row, column in ((0, 0), (1, 2)):
+        np.testing.assert_allclose(found[row, column], draw(keys[row, column]), atol=1e-6)
+    decompositions = re.findall(r"\w+:(\S+) \S+ = qr\[", str(jax.make_jaxpr(many)(keys)))
+    assert decompositions == ["f32[6,4]"]
 
 
 @pytest.mark.parametrize("gates", [1, 3, 4])

@@ -107,8 +107,7 @@ def train(
         # From 1 on, for the initial weights took the seed's own key.
         numbers = shard(np.full(schedule.seeds, number + 1), mesh)
         params, opt_state, loss, norm = step(params, opt_state, at_step(keys, numbers))
-        # One update at a time: with many of them under way on several CPU devices, XLA may hang.
-        losses.append(jax.block_until_ready(loss))
+        losses.append(loss)
         norms.append(norm)
         progress.update(tokens)
     parameters = sum(leaf.size // schedule.seeds for leaf in jax.tree.leaves(params))
