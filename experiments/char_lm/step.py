@@ -55,7 +55,8 @@ def make_step(
 ) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]:
     """The compiled training step: the state is donated, the streams sharded over the mesh.
 
-    A chunk [B, k + 1] is k letters of each stream and the one that follows.
+    A chunk [B, k + 1] is k letters of each stream and the one that follows. Now and then a stream
+    forgets what it carried: see `TrainConfig.forgets`.
     """
     everywhere, streams = PartitionSpec(), PartitionSpec("data")
 
@@ -84,11 +85,14 @@ def make_step(
     )
 
     def step(state: TrainState, chunk: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
-        key_weights, key_streams = jax.random.split(jax.random.fold_in(state.key, state.step))
+        key = jax.random.fold_in(state.key, state.step)
+        key_weights, key_streams, key_empty = jax.random.split(key, 3)
         keys = jax.random.split(key_streams, chunk.shape[0])
-        (total, gradients), carried = over_devices(
-            state.params, state.carried, chunk, keys, key_weights
-        )
+        forgets = jax.random.bernoulli(key_empty, config.forgets, (chunk.shape[0],))
+        empty = model.initial_state(state.params)
+        choose = jax.vmap(lambda f, old: jax.tree.map(lambda e, o: jnp.where(f, e, o), empty, old))
+        before = choose(forgets, state.carried)
+        (total, gradients), carried = over_devices(state.params, before, chunk, keys, key_weights)
         count = chunk[:, 1:].size
         gradients = jax.tree.map(lambda g: g / count, gradients)
         old: Any = state.params  # optax's types know dicts and lists, not NamedTuples

@@ -92,11 +92,16 @@ def test_noise_is_drawn_once_a_chunk_and_only_with_a_key():
 
 
 @x64()
-@pytest.mark.parametrize("devices", [1, 2])
-def test_updates_are_truncated_backpropagation_with_the_state_carried_over(devices):
-    """Two chunks: the gradient of the second ends at its first letter, its state does not."""
+@pytest.mark.parametrize(("devices", "forgets"), [(1, 0.0), (2, 0.0), (2, 1 - 1e-15)])
+def test_updates_are_truncated_backpropagation_with_the_state_carried_over(devices, forgets):
+    """Two chunks: the gradient of the second ends at its first letter, its state does not.
+
+    Unless, that is, every stream forgets it.
+    """
     model, params = make()
-    config = TrainConfig(model=model.config, streams=4, chunk=T, warmup_steps=0, learning_rate=0.1)
+    config = TrainConfig(
+        model=model.config, streams=4, chunk=T, warmup_steps=0, learning_rate=0.1, forgets=forgets
+    )
     mesh = data_mesh(devices=jax.devices()[:devices])
     optimizer = make_optimizer(config, 10)
     carried = jax.tree.map(
@@ -122,6 +127,8 @@ def test_updates_are_truncated_backpropagation_with_the_state_carried_over(devic
     states = [model.initial_state(params)] * 4
     for number in range(2):
         chunk = text[:, number * T : (number + 1) * T + 1]
+        if forgets:
+            states = [model.initial_state(params)] * 4
         (value, states), gradients = slow(expected, states, chunk)
         updates, opt_state = optimizer.update(gradients, opt_state, expected)
         expected = optax.apply_updates(expected, updates)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import recurrax as rx
-from recurrax.decode import StopReason, distilled, distinct, ngram_f, sampled_risk_loss
+from recurrax.decode import BeamResult, StopReason, distilled, distinct, ngram_f, sampled_risk_loss
 from tests.decode import models as slow
 from tests.decode.test_mbr import slow_f
 from tests.support import x64
@@ -202,11 +203,7 @@ def test_what_a_teacher_writes():
         ),
         (lambda: distinct(jnp.zeros(2, int), 1), ValueError, "distinct: tokens must have shape"),
         (
-            lambda: distilled(
-                rx.greedy(lambda s, t: (s, jnp.zeros(V)), (), bos=BOS, eos=EOS, max_length=2),
-                eos=EOS,
-                utility=ngram_f(),
-            ),
+            lambda: distilled(cast(BeamResult, None), eos=EOS, utility=ngram_f()),
             ValueError,
             "distilled: gold and utility belong together",
         ),
