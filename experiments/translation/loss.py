@@ -31,8 +31,8 @@ def batch_loss(
     z_y and mean(z) come from W's row y and W's mean row, so that only the log-sum-exp reads all
     of z.
 
-    With `consistency` a the model reads each pair twice, with two draws of its dropout, and pays for
-    what they disagree on (R-Drop, Liang et al., 2021), p and q being the two predictions:
+    With `consistency` a the model reads each pair twice, with two draws of its dropout, and pays
+    for what they disagree on (R-Drop, Liang et al., 2021), p and q being the two predictions:
 
         loss = (loss_p + loss_q) / 2 + a / 4 (KL(p || q) + KL(q || p))
 

@@ -235,15 +235,19 @@ def test_a_search_error_is_seen_and_the_exact_search_mends_it():
     probabilities = table([0, 1, 0, 0], t0_bos=[0, 0, 0.6, 0.4], t1_a=[0, 0.5, 0.25, 0.25])
     step, state = slow.table_step(probabilities), jnp.int32(0)
     options: dict = {"bos": BOS, "eos": EOS, "max_length": T}
-    missed = rx.greedy(step, state, **options)
+
+    @jax.jit
+    def searches():
+        missed = rx.greedy(step, state, **options)
+        mended = rx.exact_search(step, state, incumbent=missed, **options)
+        return missed, mended, rx.best_first_search(step, state, budget=20, **options)
+
+    missed, *others = searches()
     assert sequence(missed) == SHORT
     assert not missed.proven[0]
     np.testing.assert_allclose(missed.bound, np.log(0.4), rtol=1e-6)
     np.testing.assert_allclose(missed.gap[0], np.log(0.4 / 0.3), rtol=1e-5)
-    for exact in (
-        rx.exact_search(step, state, incumbent=missed, **options),
-        rx.best_first_search(step, state, budget=20, **options),
-    ):
+    for exact in others:
         assert sequence(exact) == [B, EOS]
         assert exact.proven[0]
         assert exact.gap[0] == 0
