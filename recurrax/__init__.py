@@ -4,6 +4,7 @@
 """
 
 from recurrax import decode as decode
+from recurrax import gradients as gradients
 from recurrax import initializers as initializers
 from recurrax import interop as interop
 from recurrax.attention import Attention as Attention

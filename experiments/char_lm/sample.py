@@ -70,14 +70,14 @@ class Sampler:
         size = self._model.size
         temperature, top_k, top_p = strengths
 
-        def step(state, letter):
+        def scored(state: Any, letter: Any) -> tuple[Any, Any]:
             state, scores = self._model.step(params, state, letter)
             # A text has no end: one more letter, which is never drawn, stands for it.
             return state, jnp.append(scores, -jnp.inf)
 
         state, _ = self._model.read(params, self._model.initial_state(params), prompt[:-1])
         step, state = rx.processed(
-            step,
+            scored,
             state,
             rx.decode.temperature(temperature),
             rx.decode.keep_top_k(top_k),

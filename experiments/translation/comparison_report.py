@@ -81,7 +81,9 @@ def write_report(
 def _plot(folder: ModelFolder, name: str, lines: Mapping[str, Line]) -> None:
     from matplotlib.figure import Figure  # here: it is slow to import
 
-    beams = sorted((line for line in lines.values() if line.beam_size), key=lambda b: b.beam_size)
+    beams = sorted(
+        (line for line in lines.values() if line.beam_size), key=lambda b: b.beam_size or 0
+    )
     others = {label: line for label, line in lines.items() if not line.beam_size}
     sizes = [line.beam_size for line in beams]
     figure = Figure(figsize=(13, 3.7), layout="constrained")

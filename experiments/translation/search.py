@@ -127,8 +127,8 @@ class Search:
             found = self._found(batch, setting, decoding)
             for row, index in enumerate(batch.index):
                 if index >= 0:
-                    one = jax.tree.map(lambda leaf, row=row: leaf[row], found)
-                    results[index] = self._hypotheses(*one, int(batch.source_length[row]))
+                    one, gaps = jax.tree.map(lambda leaf, row=row: leaf[row], found)
+                    results[index] = self._hypotheses(one, gaps, int(batch.source_length[row]))
             progress(int((batch.index >= 0).sum()))
         return results
 

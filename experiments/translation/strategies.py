@@ -24,7 +24,7 @@ class Setting(NamedTuple):
     strengths: Strengths
     phrases: rx.decode.Automaton | None
     """What every translation must follow."""
-    characters: jax.Array | None
+    characters: Any
     """[V, C]: how each piece is spelled, where translations are compared by their characters."""
     seed: Any
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 
 from recurrax.decode import checks
 
@@ -41,9 +42,7 @@ class Automaton(NamedTuple):
     """[S] int32: the fewest tokens to an end, the end token counted; 2^30 where there is none."""
 
 
-def automaton(
-    table: jax.typing.ArrayLike, accepting: jax.typing.ArrayLike, start: int | jax.Array = 0
-) -> Automaton:
+def automaton(table: Any, accepting: Any, start: int | jax.Array = 0) -> Automaton:
     """The automaton of a transition table [S, V]: `table[s, v]` follows on s after token v.
 
     Everything may be traced: another table of the same shape compiles nothing.
@@ -66,7 +65,7 @@ def automaton(
     [1 2]
     """
     name = "automaton"
-    known = not isinstance(table, jax.core.Tracer)
+    known = not isinstance(table, Tracer)
     table, accepting = (x if hasattr(x, "dtype") else np.asarray(x) for x in (table, accepting))
     if table.ndim != 2 or 0 in table.shape:
         raise ValueError(f"{name}: table must have shape [S, V], got {table.shape}")
@@ -159,7 +158,7 @@ def intersection(first: Automaton, second: Automaton) -> Automaton:
     """
     for argument in (first, second):
         check_automaton("intersection", argument)
-        if isinstance(argument.targets, jax.core.Tracer):
+        if isinstance(argument.targets, Tracer):
             raise TypeError("intersection: traced automata cannot be explored; use two processors")
     sides = [jax.tree.map(np.asarray, argument) for argument in (first, second)]
 
@@ -190,13 +189,13 @@ def check_automaton(function: str, value: Any) -> None:
 def _exceptions(automaton: Automaton, state: int) -> tuple[dict[int, int], int]:
     """As NumPy arrays on the host: the next states after the tokens named, and after the others."""
     targets = automaton.targets[state].tolist()
-    if automaton.tokens is None:
+    if automaton.tokens is None or automaton.otherwise is None:
         return dict(enumerate(targets)), -1
     tokens = automaton.tokens[state].tolist()
     return dict(zip(tokens, targets, strict=True)), int(automaton.otherwise[state])
 
 
-def _trimmed(targets, tokens, otherwise, accepting, start) -> Automaton:
+def _trimmed(targets: Any, tokens: Any, otherwise: Any, accepting: Any, start: Any) -> Automaton:
     """With the distances, and without the ways into states from where there is no end."""
 
     def shorter(state):
@@ -210,7 +209,7 @@ def _trimmed(targets, tokens, otherwise, accepting, start) -> Automaton:
     distance = jnp.where(accepting, jnp.int32(1), jnp.int32(_FAR))
     distance, _ = lax.while_loop(lambda state: state[1], shorter, (distance, jnp.bool(True)))
 
-    def kept(ways):
+    def kept(ways: Any) -> Any:
         return None if ways is None else jnp.where(distance[ways] < _FAR, ways, -1)
 
     return Automaton(kept(targets), tokens, kept(otherwise), accepting, start, distance)

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from recurrax.core import check_function
 from recurrax.decode import checks
@@ -73,7 +74,7 @@ def ensemble(
         weights = np.full(len(models), 1 / len(models))
     if np.shape(weights) != (len(models),):
         raise ValueError(f"{name}: weights must have shape [{len(models)}], got {weights}")
-    if not isinstance(weights, jax.core.Tracer) and not (np.asarray(weights) >= 0).all():
+    if not isinstance(weights, Tracer) and not (np.asarray(weights) >= 0).all():
         raise ValueError(f"{name}: weights must not be negative, got {weights}")
 
     def step(states, token):

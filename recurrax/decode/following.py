@@ -20,6 +20,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from recurrax.decode import checks
 from recurrax.decode.automaton import Automaton, check_automaton
@@ -50,7 +51,7 @@ def following(
     name = "following"
     check_automaton(name, automaton)
     end = checks.scalar(name, "eos", eos, low=0)
-    if not any(isinstance(leaf, jax.core.Tracer) for leaf in (eos, automaton.targets)):
+    if not any(isinstance(leaf, Tracer) for leaf in (eos, automaton.targets)):
         targets = np.asarray(automaton.targets)
         dense = automaton.tokens is None
         reads = targets[:, int(eos)] if dense else targets[np.asarray(automaton.tokens) == int(eos)]
@@ -79,7 +80,7 @@ def following(
 def _row(automaton: Automaton, state: jax.Array, vocabulary: int) -> jax.Array:
     """[V]: the next state after each token."""
     targets = automaton.targets[state]
-    if automaton.tokens is None:
+    if automaton.tokens is None or automaton.otherwise is None:
         if targets.shape != (vocabulary,):
             raise ValueError(
                 f"following: the automaton's table is for {targets.shape[0]} tokens, but the step "

@@ -171,7 +171,7 @@ def by_step(change: Callable[[jax.Array, jax.Array], jax.Array]) -> Processor:
     return Processor(jnp.zeros((), jnp.int32), lambda t, token, logits: (t + 1, change(t, logits)))
 
 
-def integers(function: str, argument: str, values: jax.typing.ArrayLike) -> jax.Array:
+def integers(function: str, argument: str, values: Any) -> jax.Array:
     """A vector of integers, as int32; an empty list is one."""
     array = jnp.asarray(values)
     if array.ndim != 1:

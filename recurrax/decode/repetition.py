@@ -5,7 +5,7 @@ The start token is not counted. `vocabulary` is V.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,9 @@ def presence_penalty(penalty: float | jax.Array, vocabulary: int) -> Processor:
     )
 
 
-def no_repeat_ngrams(size: int, max_length: int, exclude: jax.typing.ArrayLike = ()) -> Processor:
+def no_repeat_ngrams(
+    size: int, max_length: int, exclude: jax.typing.ArrayLike | Sequence[int] = ()
+) -> Processor:
     """Forbids the token that would complete a run of `size` tokens for the second time.
 
     Paulus et al. 2018 block trigrams. Runs may overlap.

@@ -89,7 +89,9 @@ def replace_unknown(
             f"replace_unknown: attention must have shape [T, S] with T at least {len(words)} words "
             f"and S at least {len(source)} > 0 source words, got {weights.shape}"
         )
-    looked_at = [source[place] for place in weights[: len(words), : len(source)].argmax(1)]
+    looked_at: list[str] = [
+        source[int(place)] for place in weights[: len(words), : len(source)].argmax(1)
+    ]
     return [
         (dictionary or {}).get(seen, seen) if word == unknown else word
         for word, seen in zip(words, looked_at, strict=True)

@@ -81,9 +81,9 @@ def checkpoint_for(
     'sqrt'
     >>> print(plan)  # doctest: +SKIP
     checkpoint  temporary MiB  more forward passes
-    None                 1.22                    0  too large
-    'sqrt'               0.20                    1  chosen
-    'recursive'          0.19          log2(T / 8)
+    None                 1.83                    0  too large
+    'sqrt'               0.12                    1  chosen
+    'recursive'          0.18          log2(T / 8)
     budget               0.25
     """
     check_number("checkpoint_for", "budget", budget)

@@ -173,7 +173,7 @@ def clipped(
             )
         return gradients, norms, bound
 
-    def init(params: Any) -> ClippingState:
+    def init(params: Any) -> Any:
         dtype = norm_of(jax.tree.leaves(params)).dtype
         dtypes = (dtype, dtype, jnp.int32, jnp.int32, dtype, jnp.int32)
         # Arrays of their own, not two used many times: a buffer cannot be donated twice.
@@ -261,5 +261,5 @@ def _check_percentile(percentile: Any) -> None:
         return
     if isinstance(percentile, bool) or not isinstance(percentile, numbers.Real):
         raise TypeError(f"clipped: percentile must be a number or None; got {percentile!r}.")
-    if not 0 <= percentile <= 100:
+    if not 0 <= float(percentile) <= 100:
         raise ValueError(f"clipped: percentile must lie in [0, 100]; got {percentile!r}.")

@@ -190,7 +190,7 @@ def compare(cases, count, limit, width):
 
 
 def test_a_search_through_processors_alone_and_in_pairs_is_brute_force():
-    compare(CASES, count=6, limit=4, width=108)
+    compare(CASES, count=5, limit=4, width=108)
 
 
 @pytest.mark.slow
@@ -261,11 +261,14 @@ def test_what_is_forbidden_altogether_is_no_nan():
     assert result.stops.tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("make", [lambda: rx.keep_top_k(1), lambda: rx.suppress([2])])
-def test_invalid_logits_do_not_hide_behind_a_processor(bad, make):
-    step, state = rx.processed(lambda s, t: (s, jnp.array([0.0, 1.0, bad])), 0, make())
-    assert rx.greedy(step, state, bos=0, eos=1, max_length=3).invalid
+def test_invalid_logits_do_not_hide_behind_a_processor(make):
+    def run(logit):
+        step, state = rx.processed(lambda s, t: (s, jnp.array([0.0, 1.0, logit])), 0, make())
+        return rx.greedy(step, state, bos=0, eos=1, max_length=3).invalid
+
+    invalid = jax.jit(jax.vmap(run))(jnp.array([np.nan, np.inf, 0.0, -np.inf]))
+    assert invalid.tolist() == [True, True, False, False]
 
 
 def test_a_length_relative_to_the_source():

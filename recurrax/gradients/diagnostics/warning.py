@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from recurrax.cells.checks import check_number
 
@@ -71,7 +72,7 @@ it 100 steps back'
     """
     vanished = check_number("gradient_warning", "vanished", vanished)
     exploded = check_number("gradient_warning", "exploded", exploded)
-    if isinstance(norms, jax.core.Tracer):
+    if isinstance(norms, Tracer):
         raise TypeError(
             "gradient_warning: norms must be computed arrays, got traced ones. Return them from "
             "the jitted function, or use jax.debug.callback"

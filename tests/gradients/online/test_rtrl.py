@@ -152,7 +152,7 @@ def test_params_may_move_at_every_step():
                 updates, opt_state = optimizer.update(
                     jax.grad(loss)(state, weights) @ influence, opt_state, theta
                 )
-                theta = theta + updates
+                theta = optax.apply_updates(theta, updates)
             return params_of(theta)
 
         params = jax.tree.map(jnp.asarray, seq.params)
