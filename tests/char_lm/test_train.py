@@ -182,6 +182,7 @@ def test_the_command_line_trains_and_draws(cli, tmp_path):
     assert sample.out == "hellohello\n"
 
 
+@pytest.mark.slow
 def test_compare_trains_each_cell_once_and_prints_a_table(cli, config, tmp_path, monkeypatch):
     monkeypatch.setattr(
         commands, "CONTEST", {name: commands.CONTEST[name] for name in ("GRU", "layer-norm LSTM")}

@@ -70,6 +70,7 @@ def test_a_chrono_gru_keeps_and_is_otherwise_the_gru():
     assert not jnp.any(n)
 
 
+@pytest.mark.slow
 def test_seeds_are_apart_and_repeatable():
     task, schedule = adding(5, tests=4), Schedule(3, 2, 2)
     optimizer = rx.clipped(optax.adam(1e-2), global_norm=1.0)
@@ -167,6 +168,7 @@ def _command(monkeypatch, capsys, folder, *arguments):
     return capsys.readouterr().out, {name: saved[name]["results"] for name in saved}
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_saves(tmp_path, monkeypatch, capsys):
     """One network and one task, the cheapest; all of them are the slow test."""
     cell = {"Elman": rx.elman(3)}

@@ -141,6 +141,7 @@ def test_without_a_key_is_the_layer():
         assert_same_bits(model.apply(params, xs, length=4), expected)
 
 
+@pytest.mark.slow
 def test_keys_differ_and_the_layers_own_key_is_another():
     cell = rx.zoneout(rx.lstm(4), 0.5)
     params, xs = jax.tree.map(jnp.float32, (random_params(cell), XS))

@@ -86,6 +86,7 @@ def test_table_marks_what_is_not_there():
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_command(tmp_path, monkeypatch, capsys):
     kinds = networks(8, 20)
     names = ["Elman, Gaussian, radius 2", "LSTM, chrono"]

@@ -38,6 +38,7 @@ def truth(arguments):
     return {checkpoint: measured(checkpoint) for checkpoint in CANDIDATES}
 
 
+@pytest.mark.slow
 def test_the_cheapest_that_fits_is_chosen(arguments, truth):
     one_pass = min((128, "sqrt"), key=truth.__getitem__)
     expected = {truth[None]: None, truth[None] - 1: one_pass}

@@ -116,6 +116,7 @@ def test_flow_into_every_gate_of_an_lstm():
     np.testing.assert_allclose(rx.gate_norms(gradient.b, 3), [norm(gradient.b)], rtol=1e-12)
 
 
+@pytest.mark.slow
 @x64()
 def test_flow_with_length_resets_keys_and_counters():
     cell, params, xs = case("gru")

@@ -57,6 +57,7 @@ def test_a_cell_read_is_the_cell(kind, use_bias):
         assert not jnp.array_equal(fresh.weight_hh, written.weight_hh)
 
 
+@pytest.mark.slow
 def test_three_layers_of_both_directions():
     lstm, gru = eqx.nn.LSTMCell, eqx.nn.GRUCell
     modules = [

@@ -172,6 +172,7 @@ def test_gradients_are_those_of_plain_backpropagation(steps):
     assert differ[0].w_h > 1e-3
 
 
+@pytest.mark.slow
 @x64()
 def test_uoro_is_right_in_the_mean():
     cells = (rx.elman(2), rx.dense(3))

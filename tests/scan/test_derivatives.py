@@ -24,6 +24,7 @@ def test_attention_decoder_agrees():
     assert_agrees(step, (params, state, *steps.draw((steps.T, steps.D), seed=2)), tolerance=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("unroll", [1, 2])
 @x64()

@@ -64,11 +64,13 @@ def mixed_arguments(steps):
     return (w, b), (0.0, (re, im), driven, last, fixed), xs
 
 
+@pytest.mark.slow
 @x64()
 def test_every_derivative():
     assert_agrees(mixed, mixed_arguments(T))
 
 
+@pytest.mark.slow
 @x64()
 def test_in_reverse():
     assert_agrees(mixed, mixed_arguments(T), order=1, batched=False, reverse=True)
@@ -123,6 +125,7 @@ _lines = st.tuples(st.sampled_from(sorted(AFFINE)), _operand, _operand, st.integ
 _OPTIONS = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": True}
 
 
+@pytest.mark.slow
 @settings(max_examples=4, **_OPTIONS)
 @given(
     st.lists(_lines, min_size=2, max_size=9),
@@ -366,6 +369,7 @@ def test_cells_that_are_not_linear_are_refused():
             unrolled(cell, params, xs)
 
 
+@pytest.mark.slow
 def test_under_shard_map():
     mesh = Mesh(np.array(jax.devices()[:2]), ("data",))
     cell = rx.min_gru(3)

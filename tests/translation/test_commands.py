@@ -91,6 +91,7 @@ def test_every_search_translates(cli, trained, sentences):
         assert exact or set(claims) == {"gap inf"}
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_equal_models_is_the_model(cli, trained, copy, parallel, sentences):
     command = ("translate", "--folder", trained.path, "--beam", 2, *sentences)
     assert cli(*command, "--ensemble", copy.path).out == cli(*command).out
@@ -104,6 +105,7 @@ def test_an_ensemble_of_equal_models_is_the_model(cli, trained, copy, parallel, 
     assert result.is_one_sentence("other vocabularies", str(copy.path))
 
 
+@pytest.mark.slow
 def test_evaluate_takes_another_search(cli, copy):
     sizes = ("--splits", "test", "--batch-size", 13, "--beam", 1, 2)
     result = cli("evaluate", "--folder", copy.path, *sizes, "--search", "exact", "--budget", 50)

