@@ -200,14 +200,14 @@ def cli(monkeypatch, capsys):
 
 def test_a_run_goes_on_where_it_was_killed_and_shows_a_table(cli, tmp_path, monkeypatch):
     command = (
-        *("--folder", tmp_path, "--tasks", "adding", "copy", "--lengths", 4, "--cells", "gru"),
+        *("--folder", tmp_path, "--tasks", "copy", "--lengths", 4, "--cells", "gru"),
         *("--features", 3, "--updates", 2, "--batch", 2, "--look-back", 3),
         *("--methods", "bptt", "truncated"),
     )
     train, trained = running.train, []
 
     def killed(cell, method, task, options, count):
-        if len(trained) == 2:
+        if trained:
             raise KeyboardInterrupt
         trained.append(method)
         return train(cell, method, task, options, count)
@@ -216,14 +216,14 @@ def test_a_run_goes_on_where_it_was_killed_and_shows_a_table(cli, tmp_path, monk
         patch.setattr(running, "train", killed)
         assert cli(*command)[0] == 130
     before = read_json(tmp_path / "results.json")["results"]
-    assert [r["method"] for r in before] == trained == ["bptt", "truncated"]
+    assert [r["method"] for r in before] == trained == ["bptt"]
     code, out, err = cli(*command)
     assert code == 0, err
     after = read_json(tmp_path / "results.json")["results"]
-    assert after[:2] == before
-    assert [r["task"] for r in after] == ["adding", "adding", "copy", "copy"]
+    assert after[:1] == before
+    assert [r["method"] for r in after] == ["bptt", "truncated"]
     for row in ("gru, bptt", "gru, truncated"):
-        assert len(re.findall(rf"^\| {row} +\| +\d+ \|$", out, re.M)) == 2, out
+        assert len(re.findall(rf"^\| {row} +\| +\d+ \|$", out, re.M)) == 1, out
     assert (tmp_path / "courses.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "tables.md").read_text().count("T = 12") == 1
     # Nothing is left to do: at once, and the same tables.

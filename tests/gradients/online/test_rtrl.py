@@ -171,14 +171,19 @@ def test_batch_by_vmap():
 
 
 def test_low_precision_keeps_its_dtypes_and_sums_in_float32():
-    cell = rx.lstm(3)
-    params = cell.init(jax.random.key(0), jnp.ones(2, jnp.bfloat16))
+    cell, x = rx.lstm(3), jnp.ones(2, jnp.bfloat16)
     learner = rx.rtrl(cell)
-    memory = learner.init(params, jnp.ones(2, jnp.bfloat16))
-    again, y, gradient = learner.step(params, memory, jnp.ones(2, jnp.bfloat16))
-    assert jax.tree.map(jnp.result_type, again) == jax.tree.map(jnp.result_type, memory)
-    assert {leaf.dtype for leaf in jax.tree.leaves(memory.influence)} == {jnp.dtype(jnp.float32)}
-    assert {leaf.dtype for leaf in jax.tree.leaves(gradient(y))} == {jnp.dtype(jnp.bfloat16)}
+
+    def one_step(key):
+        params = cell.init(key, x)
+        before = learner.init(params, x)
+        after, y, gradient = learner.step(params, before, x)
+        return before, after, gradient(y)
+
+    before, after, gradients = jax.eval_shape(one_step, jax.random.key(0))
+    assert before == after
+    assert {leaf.dtype for leaf in jax.tree.leaves(after.influence)} == {jnp.dtype(jnp.float32)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(gradients)} == {jnp.dtype(jnp.bfloat16)}
 
 
 def test_errors_teach():
