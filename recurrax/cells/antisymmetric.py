@@ -38,7 +38,7 @@ def antisymmetric(
     w_x_init: Initializer = lecun_normal,
     w_h_init: Initializer = lecun_normal,
 ) -> Cell:
-    """The antisymmetric network, AntisymmetricRNN (Chang et al., 2019).
+    """The antisymmetric network, AntisymmetricRNN (Chang et al., 2019, arXiv:1902.09689).
 
         A = W_h - W_h^T - gamma I
         n = tanh(x_t W_xn + h_{t-1} A + b_n)

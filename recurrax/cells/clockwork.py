@@ -53,7 +53,7 @@ def clockwork(
     w_x_init: Initializer = _gaussian,
     w_h_init: Initializer = _gaussian,
 ) -> Cell:
-    """The Clockwork RNN, CW-RNN (Koutnik et al., 2014).
+    """The Clockwork RNN, CW-RNN (Koutnik et al., 2014, arXiv:1402.3511).
 
         n = f(x_t W_x + h_{t-1} W_h + b)
         h_t = n in the modules i with t mod T_i = 0, elsewhere h_{t-1};    y_t = h_t

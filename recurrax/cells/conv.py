@@ -62,7 +62,8 @@ def conv_lstm(
     w_x_init: Initializer = glorot_uniform,
     w_h_init: Initializer = orthogonal,
 ) -> Cell:
-    """The convolutional LSTM (Shi et al., 2015): every product of `peephole_lstm` a convolution.
+    """The convolutional LSTM (Shi et al., 2015, arXiv:1506.04214): every product of `peephole_lstm`
+    a convolution.
 
         [i, f, g, o] = x_t (*) W_x + h_{t-1} (*) W_h + b
         c_t = sigmoid(f + p_f * c_{t-1}) * c_{t-1} + sigmoid(i + p_i * c_{t-1}) * tanh(g)
@@ -147,7 +148,8 @@ def conv_gru(
     w_x_init: Initializer = glorot_uniform,
     w_h_init: Initializer = orthogonal,
 ) -> Cell:
-    """The convolutional GRU (Ballas et al., 2016): `gru(reset_after=False)` with convolutions.
+    """The convolutional GRU (Ballas et al., 2016, arXiv:1511.06432): `gru(reset_after=False)` with
+    convolutions.
 
         [r, z] = sigmoid(x_t (*) W_x + h_{t-1} (*) W_h + b)
         n = tanh(x_t (*) W_xn + (r * h_{t-1}) (*) W_hn + b_n)

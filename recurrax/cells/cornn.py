@@ -46,7 +46,7 @@ def cornn(
     w_x_init: Initializer = glorot_uniform,
     w_h_init: Initializer = orthogonal,
 ) -> Cell:
-    """The coupled oscillatory network, coRNN (Rusch and Mishra, 2021).
+    """The coupled oscillatory network, coRNN (Rusch and Mishra, 2021, arXiv:2010.00951).
 
         a = tanh(x_t W_x + y_{t-1} W_y + z_{t-1} W_z + b)
         z_t = z_{t-1} + dt (a - gamma y_{t-1} - epsilon z_{t-1})

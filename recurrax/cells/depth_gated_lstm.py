@@ -53,7 +53,7 @@ def depth_gated_lstm(
     w_x_init: Initializer = glorot_uniform,
     w_h_init: Initializer = orthogonal,
 ) -> Cell:
-    """The depth-gated LSTM (Yao et al., 2015): a stack of layers as one cell.
+    """The depth-gated LSTM (Yao et al., 2015, arXiv:1508.03790): a stack of layers as one cell.
 
     In layer l, whose input x_t is h_t of the layer below, and with c'_t that layer's cell state:
 
@@ -64,8 +64,10 @@ def depth_gated_lstm(
         h_t = sigmoid(o + p_o * c_t) * tanh(c_t),    y_t = h_t of the last layer
 
     The depth gate d links neighbouring cell states linearly. The first layer has none below it: no
-    d, it is `peephole_lstm`. Params and state are tuples, one entry a layer, the state's a
-    `LSTMState(c, h)`. 2 L - 1 recurrent products a step: a layer's two, and the first's one.
+    d, it is `peephole_lstm`. (The first author's code links it to its input, by d * (x_t W) with a
+    further matrix, couples f = 1 - i, and has matrices for p_i and p_o.) Params and state are
+    tuples, one entry a layer, the state's a `LSTMState(c, h)`. 2 L - 1 recurrent products a step: a
+    layer's two, and the first's one.
 
     Args:
       features: H, the width of every layer; the linear link needs them equal.

@@ -71,7 +71,8 @@ def irnn(
     scale: float = 1.0,
     w_x_init: Initializer = _small,
 ) -> Cell:
-    """The IRNN: ReLUs and a recurrence that starts as the identity (Le et al., 2015).
+    """The IRNN: ReLUs and a recurrence that starts as the identity (Le et al., 2015,
+    arXiv:1504.00941).
 
         h_t = relu(x_t W_x + h_{t-1} W_h + b),    y_t = h_t;    at first W_h = scale I, b = 0
 

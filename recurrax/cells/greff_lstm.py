@@ -29,7 +29,8 @@ def greff_lstm(
     w_x_init: Initializer = glorot_uniform,
     w_h_init: Initializer = orthogonal,
 ) -> Cell:
-    """The LSTM of "LSTM: A search space odyssey" (Greff et al., 2017), a switch an ablation.
+    """The LSTM of "LSTM: A search space odyssey" (Greff et al., 2017, arXiv:1503.04069), a switch
+    an ablation.
 
         i = sigmoid(x_t W_xi + h_{t-1} W_hi + b_i + p_i * c_{t-1})
         f = sigmoid(x_t W_xf + h_{t-1} W_hf + b_f + p_f * c_{t-1})

@@ -40,12 +40,13 @@ def gru(
     w_x_init: Initializer = glorot_uniform,
     w_h_init: Initializer = orthogonal,
 ) -> Cell:
-    """The gated recurrent unit (Cho et al., 2014; Chung et al., 2014).
+    """The gated recurrent unit (Cho et al., 2014, arXiv:1406.1078; Chung et al., 2014,
+    arXiv:1412.3555).
 
         r = sigmoid(x_t W_xr + h_{t-1} W_hr + b_r)
         z = sigmoid(x_t W_xz + h_{t-1} W_hz + b_z)
         n = tanh(x_t W_xn + b_n + r * (h_{t-1} W_hn + b_hn))    reset_after=True (cuDNN, PyTorch)
-        n = tanh(x_t W_xn + b_n + (r * h_{t-1}) W_hn)           reset_after=False (the paper)
+        n = tanh(x_t W_xn + b_n + (r * h_{t-1}) W_hn)           reset_after=False (the papers)
         h_t = (1 - u) * h_{t-1} + u * n,    y_t = h_t
 
     with u = 1 - z in the first form and u = z in the second. The two published sign conventions of
@@ -53,7 +54,8 @@ def gru(
 
     * `reset_after=True` follows cuDNN and PyTorch: z = 1 KEEPS the state, u = 1 - z.
     * `reset_after=False` follows the texts (Chung et al., 2014): z = 1 REPLACES it, u = z, so that
-      h_t = (1 - z) * h_{t-1} + z * n.
+      h_t = (1 - z) * h_{t-1} + z * n. (In the first paper, Cho et al., 2014, and in Keras, z = 1
+      keeps in this form too: the same function, of weights with the other sign.)
 
     The first form needs one recurrent product a step, the second two, one after the other.
 

@@ -38,7 +38,7 @@ def indrnn(
     w_x_init: Initializer = glorot_uniform,
     u_init: Initializer = _up_to_one,
 ) -> Cell:
-    """The independently recurrent network, IndRNN (Li et al., 2018).
+    """The independently recurrent network, IndRNN (Li et al., 2018, arXiv:1803.04831).
 
         h_t = f(x_t W_x + u * h_{t-1} + b),    y_t = h_t
 

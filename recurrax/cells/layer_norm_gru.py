@@ -42,7 +42,7 @@ def layer_norm_gru(
     w_x_init: Initializer = glorot_uniform,
     w_h_init: Initializer = orthogonal,
 ) -> Cell:
-    """The GRU with layer normalisation (Ba et al., 2016, supplement).
+    """The GRU with layer normalisation (Ba et al., 2016, supplement, arXiv:1607.06450).
 
         [r, z] = sigmoid(LN(x_t W_xrz) * g_x + LN(h_{t-1} W_hrz) * g_h + b_rz)
         n = tanh(LN(x_t W_xn) * g_xn + b_n + r * (LN(h_{t-1} W_hn) * g_hn + b_hn))
@@ -50,9 +50,10 @@ def layer_norm_gru(
         LN(a) = (a - mean(a)) / sqrt(var(a) + epsilon)
 
     As in the paper the gates r and z are normalised together, over 2H numbers, and the candidate by
-    itself; z = 1 REPLACES the state; the reset gate follows the product, so that a step has one
-    recurrent product. The input's part is normalised for all steps at once, outside the loop. Means
-    and variances are taken in float32 at least. The state is h, an array [H].
+    itself; z = 1 REPLACES the state (in the authors' code it keeps it); the reset gate follows the
+    product, so that a step has one recurrent product. The input's part is normalised for all steps
+    at once, outside the loop. Means and variances are taken in float32 at least. The state is h, an
+    array [H].
 
     Args:
       features: H, the width of the state and of the output.

@@ -52,7 +52,7 @@ def layer_norm_lstm(
     w_x_init: Initializer = glorot_uniform,
     w_h_init: Initializer = orthogonal,
 ) -> Cell:
-    """The LSTM with layer normalization (Ba, Kiros and Hinton, 2016, supplement).
+    """The LSTM with layer normalization (Ba, Kiros and Hinton, 2016, supplement, arXiv:1607.06450).
 
         [i, f, g, o] = g_x * n(x_t W_x) + g_h * n(h_{t-1} W_h) + b
         c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g)

@@ -47,7 +47,7 @@ def lem(
     w_x_init: Initializer = glorot_uniform,
     w_h_init: Initializer = orthogonal,
 ) -> Cell:
-    """Long expressive memory, LEM (Rusch et al., 2022).
+    """Long expressive memory, LEM (Rusch et al., 2022, arXiv:2110.04744).
 
         d = dt sigmoid(x_t W_xd + y_{t-1} W_yd + b_d)
         e = dt sigmoid(x_t W_xe + y_{t-1} W_ye + b_e)

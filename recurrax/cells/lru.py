@@ -45,7 +45,7 @@ def lru(
     r_max: float = 1.0,
     max_phase: float = 2 * math.pi,
 ) -> Cell:
-    """The linear recurrent unit, LRU (Orvieto et al., 2023).
+    """The linear recurrent unit, LRU (Orvieto et al., 2023, arXiv:2303.06349).
 
         lambda = exp(-exp(nu_log) + i exp(theta_log))
         s_t = lambda * s_{t-1} + exp(gamma_log) * (x_t B)

@@ -22,8 +22,10 @@ def lstm_1997(
         h_t = sigmoid(o) * tanh(c_t / 2),    y_t = h_t
 
     The squashing functions are the paper's, 4 sigmoid(g) - 2 and 2 sigmoid(c_t) - 1; with tanh for
-    both it is `greff_lstm(features, forget_gate=False, peepholes=False)`. The state is
-    `LSTMState(c, h)`; the cell state can grow with the length of the sequence.
+    both it is `greff_lstm(features, forget_gate=False, peepholes=False)`. That, with
+    `full_gate_recurrence=True`, has also the connections from gate to gate of the paper's
+    experiments. The gradient is the whole one, where the paper cuts it off at the gates. The state
+    is `LSTMState(c, h)`; the cell state can grow with the length of the sequence.
 
     Args:
       features: H, the width of both halves of the state and of the output.
@@ -60,7 +62,9 @@ def peephole_lstm(
         h_t = sigmoid(o + p_o * c_t) * tanh(c_t),    y_t = h_t
 
     The output gate sees the new cell state, the other two see the old one. A peephole is a vector,
-    zero at first, so that the cell begins as `lstm`. The state is `LSTMState(c, h)`.
+    zero at first, so that the cell begins as `lstm`. The state is `LSTMState(c, h)`. Both tanh are
+    those of later texts (Graves and Schmidhuber, 2005): the first paper leaves out the one of c_t,
+    as does `greff_lstm(features, output_activation=False)`.
 
     Args:
       features: H, the width of both halves of the state and of the output.
@@ -101,7 +105,7 @@ def coupled_lstm(
     w_x_init: Initializer = glorot_uniform,
     w_h_init: Initializer = orthogonal,
 ) -> Cell:
-    """The LSTM whose input and forget gates are one, CIFG (Greff et al., 2017).
+    """The LSTM whose input and forget gates are one, CIFG (Greff et al., 2017, arXiv:1503.04069).
 
         [i, g, o] = x_t W_x + h_{t-1} W_h + b
         c_t = (1 - sigmoid(i)) * c_{t-1} + sigmoid(i) * tanh(g)

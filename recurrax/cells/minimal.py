@@ -51,7 +51,7 @@ def min_gru(
     activation: Callable[[jax.Array], jax.Array] = _identity,
     w_init: Initializer = glorot_uniform,
 ) -> Cell:
-    """The minimal GRU, minGRU (Feng et al., "Were RNNs all we needed?", 2024).
+    """The minimal GRU, minGRU (Feng et al., "Were RNNs all we needed?", 2024, arXiv:2410.01201).
 
         z_t = sigmoid(x_t W_z + b_z)
         n_t = f(x_t W_n + b_n)
@@ -108,8 +108,8 @@ def min_lstm(
     forget_bias: float | Initializer = 0.0,
     w_init: Initializer = glorot_uniform,
 ) -> Cell:
-    """The minimal LSTM, minLSTM (Feng et al., "Were RNNs all we needed?", 2024), whose gates are
-    normalised.
+    """The minimal LSTM, minLSTM (Feng et al., "Were RNNs all we needed?", 2024, arXiv:2410.01201),
+    whose gates are normalised.
 
         f_t = sigmoid(x_t W_f + b_f)
         i_t = sigmoid(x_t W_i + b_i)

@@ -47,14 +47,16 @@ def projected_lstm(
     w_h_init: Initializer = orthogonal,
     w_p_init: Initializer = glorot_uniform,
 ) -> Cell:
-    """The LSTM with a recurrent projection, LSTMP (Sak et al., 2014), as PyTorch's `proj_size`.
+    """The LSTM with a recurrent projection, LSTMP (Sak et al., 2014, arXiv:1402.1128), as PyTorch's
+    `proj_size`.
 
         [i, f, g, o] = x_t W_x + h_{t-1} W_h + b
         c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g)
         h_t = (sigmoid(o) * tanh(c_t)) W_p,    y_t = h_t
 
-    A wide cell state with a narrow output: 4H (D + P) + H P weights. The state is `LSTMState(c, h)`
-    with c [H] and h [P]. Two recurrent products a step, one after the other; their contraction to
+    A wide cell state with a narrow output: 4H (D + P) + H P weights. The paper's has peepholes too,
+    and a second projection for the output alone. The state is `LSTMState(c, h)` with c [H] and
+    h [P]. Two recurrent products a step, one after the other; their contraction to
     one, W_p W_h, would be [H, 4H], which the projection is there to avoid.
 
     Args:

@@ -42,7 +42,7 @@ def rg_lru(
     a_max: float = 0.999,
     w_init: Initializer = lecun_normal,
 ) -> Cell:
-    """The real-gated linear recurrent unit, RG-LRU (De et al., "Griffin", 2024).
+    """The real-gated linear recurrent unit, RG-LRU (De et al., "Griffin", 2024, arXiv:2402.19427).
 
         r_t = sigmoid(x_t W_a + b_a)                 recurrence gate
         i_t = sigmoid(x_t W_x + b_x)                 input gate
@@ -51,7 +51,9 @@ def rg_lru(
 
     No gate sees the state, so that the recurrence is linear in it and `method="associative"` runs
     it without a loop. W_a and W_x are block diagonal, of `blocks` square blocks. The state is h, an
-    array [H]; x is as wide as it. (RecurrentGemma's a_param is -lam.)
+    array [H]; x is as wide as it. RecurrentGemma's a_param is -lam; its code differs in two things:
+    it draws sigmoid(lam) itself between 0.9 and 0.999, and the first step of a sequence, which has
+    nothing to keep, takes i_t * x_t undiminished.
 
     Args:
       features: H, the width of input, state and output.

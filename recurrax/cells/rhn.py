@@ -41,7 +41,7 @@ def rhn(
     w_x_init: Initializer = glorot_uniform,
     w_h_init: Initializer = orthogonal,
 ) -> Cell:
-    """The recurrent highway network, RHN (Zilly et al., 2017).
+    """The recurrent highway network, RHN (Zilly et al., 2017, arXiv:1607.03474).
 
         s_0 = y_{t-1};  for each layer l = 1..L, with x_t W = 0 for l > 1:
         h = tanh(x_t W_xh + s_{l-1} W_hh^l + b_h^l)

@@ -50,7 +50,8 @@ def s4d(
     dt_min: float = 0.001,
     dt_max: float = 0.1,
 ) -> Cell:
-    """The diagonal structured state space model, S4D (Gu et al., 2022), with zero-order hold.
+    """The diagonal structured state space model, S4D (Gu et al., 2022, arXiv:2206.11893), with
+    zero-order hold.
 
         A = -exp(a_re_log) + i a_im,    dt = exp(dt_log)
         s_t = exp(dt A) * s_{t-1} + (exp(dt A) - 1) / A * x_t

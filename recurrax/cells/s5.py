@@ -46,8 +46,16 @@ class S5Params(NamedTuple):
     d: jax.Array
 
 
-def s5(features: int, *, state: int = 64, dt_min: float = 0.001, dt_max: float = 0.1) -> Cell:
-    """The simplified structured state space model, S5 (Smith et al., 2023), with zero-order hold.
+def s5(
+    features: int,
+    *,
+    state: int = 64,
+    blocks: int = 1,
+    dt_min: float = 0.001,
+    dt_max: float = 0.1,
+) -> Cell:
+    """The simplified structured state space model, S5 (Smith et al., 2023, arXiv:2208.04933), with
+    zero-order hold.
 
         A = -exp(a_re_log) + i a_im,    dt = exp(dt_log)
         s_t = exp(dt A) * s_{t-1} + (exp(dt A) - 1) / A * (x_t B)
@@ -56,19 +64,23 @@ def s5(features: int, *, state: int = 64, dt_min: float = 0.001, dt_max: float =
     One system for all features, unlike S4D's one for each. Its N states come in complex conjugate
     pairs, of which one each is kept, s [N/2]. `init` starts with the eigenvalues A and, in the
     basis of its eigenvectors, random B and C of HiPPO-N, the normal part of the matrix that
-    remembers a signal by its Legendre polynomials. The state is `DiagonalState(re, im)`; the
-    recurrence is linear, so that `method="associative"` runs it without a loop.
+    remembers a signal by its Legendre polynomials; or of J smaller ones, as blocks of one matrix,
+    as in the paper's experiments. Before the change of basis B and C are real, of variance 1 / H
+    and 1 / N (in the authors' code both 1 / N, and C complex). The state is
+    `DiagonalState(re, im)`; the recurrence is linear, so that `method="associative"` runs it
+    without a loop.
 
     Args:
       features: H, the width of input and output.
       state: N, even.
+      blocks: J; N / J must be even.
       dt_min: `init` draws each state's dt log-uniformly from here to dt_max.
       dt_max: see `dt_min`.
 
     Raises:
-      TypeError, ValueError: `features` is no positive int or `state` no even one; not
-        0 < dt_min <= dt_max; params or state of another cell; x is not a floating vector of
-        width H.
+      TypeError, ValueError: `features` is no positive int or `state` no even one; `state` does not
+        divide into `blocks` of an even width; not 0 < dt_min <= dt_max; params or state of another
+        cell; x is not a floating vector of width H.
 
     >>> import jax, jax.numpy as jnp, recurrax as rx
     >>> cell = rx.s5(4, state=16)
@@ -77,18 +89,22 @@ def s5(features: int, *, state: int = 64, dt_min: float = 0.001, dt_max: float =
     >>> s.re.shape, ys.shape
     ((8,), (7, 4))
     """
-    name = f"s5({features}, state={state})"
+    name = f"s5({features}, state={state}{'' if blocks == 1 else f', blocks={blocks}'})"
     check_features(name, features)
     check_count(name, "state", state)
+    check_count(name, "blocks", blocks)
     check_step_sizes(name, dt_min, dt_max)
     if state % 2:
         raise ValueError(f"{name}: state must be even, as states come in pairs, got {state}")
+    if state % (2 * blocks):
+        raise ValueError(f"{name}: state must divide into {blocks} even blocks, got {state}")
 
     def init(key: jax.Array, x) -> S5Params:
         x = input_struct(name, x)
         check_width(name, x, features)
         key_dt, key_b, key_c, key_d = split_key(name, key, 4)
-        a, vectors = hippo_normal(state)
+        a, vectors = hippo_normal(state // blocks)
+        a, vectors = np.tile(a, blocks), np.kron(np.eye(blocks), vectors)
         wide = jnp.promote_types(x.dtype, jnp.float32)
         b = normal(key_b, (features, state), 1 / features, wide)
         c = normal(key_c, (state, features), 1 / state, wide)

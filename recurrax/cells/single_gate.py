@@ -42,7 +42,7 @@ def ugrnn(
     w_x_init: Initializer = glorot_uniform,
     w_h_init: Initializer = orthogonal,
 ) -> Cell:
-    """The update gate RNN, UGRNN (Collins et al., 2017).
+    """The update gate RNN, UGRNN (Collins et al., 2017, arXiv:1611.09913).
 
         g = sigmoid(x_t W_xg + h_{t-1} W_hg + b_g)
         c = tanh(x_t W_xc + h_{t-1} W_hc + b_c)
@@ -117,7 +117,8 @@ def mgu(
     w_x_init: Initializer = glorot_uniform,
     w_h_init: Initializer = orthogonal,
 ) -> Cell:
-    """The minimal gated unit, MGU: a GRU whose two gates are one (Zhou et al., 2016).
+    """The minimal gated unit, MGU: a GRU whose two gates are one (Zhou et al., 2016,
+    arXiv:1603.09420).
 
         f = sigmoid(x_t W_xf + h_{t-1} W_hf + b_f)
         n = tanh(x_t W_xn + b_n + f * (h_{t-1} W_hn + b_hn))    reset_after=True (flax)

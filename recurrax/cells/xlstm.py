@@ -18,7 +18,14 @@ from recurrax.core import (
     input_struct,
     split_key,
 )
-from recurrax.initializers import Initializer, glorot_uniform, orthogonal, per_gate
+from recurrax.initializers import (
+    Initializer,
+    check_forget_bias,
+    gate_biases,
+    glorot_uniform,
+    orthogonal,
+    per_gate,
+)
 
 _FORGET = {"sigmoid": jax.nn.log_sigmoid, "exp": lambda f: f}
 """The logarithm of each kind of forget gate."""
@@ -67,11 +74,11 @@ def slstm(
     heads: int = 1,
     *,
     forget: str = "sigmoid",
-    forget_bias: float = 3.0,
+    forget_bias: float | Initializer = 3.0,
     w_x_init: Initializer = glorot_uniform,
     w_h_init: Initializer = orthogonal,
 ) -> Cell:
-    """The sLSTM of xLSTM (Beck et al., 2024): exponential gates and a normaliser.
+    """The sLSTM of xLSTM (Beck et al., 2024, arXiv:2405.04517): exponential gates and a normaliser.
 
         [i, f, z, o] = x_t W_x + h_{t-1} W_h + b
         m_t = max(log f(f) + m_{t-1}, i)
@@ -83,13 +90,15 @@ def slstm(
     with f(f) = sigmoid(f) or exp(f). W_h is block-diagonal, a block a head. The stabiliser m
     cancels in c_t / n_t: h_t is that of i' = exp(i), f' = f(f). It begins at minus infinity, the
     logarithm of an empty sum, so that n_t >= 1 from the first step on and nothing overflows or is
-    divided by zero. The state is `SLSTMState(c, n, h, m)`. One recurrent product a step.
+    divided by zero. The state is `SLSTMState(c, n, h, m)`. One recurrent product a step. As c and n
+    are kept in units of exp(m), the three must change together: `rx.zoneout` and
+    `rx.state_dropout` are for h alone, `{"h": rate}`.
 
     Args:
       features: H, the width of each part of the state and of the output.
       heads: into how many blocks W_h is divided; divides H.
-      forget: "sigmoid" or "exp".
-      forget_bias: what `init` writes into f's bias.
+      forget: "sigmoid" or "exp"; the first in the authors' code.
+      forget_bias: what `init` writes into f's bias, or an initializer that draws it.
       w_x_init: draws each gate's block of W_x.
       w_h_init: draws each head's block of each gate of W_h.
 
@@ -104,19 +113,21 @@ def slstm(
     ((2, 4, 16), (7, 8))
     """
     name = _name("slstm", features, heads, forget)
+    check_forget_bias(name, forget_bias)
     check_function(name, "w_x_init", w_x_init)
     check_function(name, "w_h_init", w_h_init)
     width = features // heads
 
     def init(key: jax.Array, x) -> SLSTMParams:
         x = input_struct(name, x)
-        key_x, key_h = split_key(name, key)
+        key_x, key_h, key_b = split_key(name, key, 3)
         draw = per_gate(w_h_init, 4)
         keys = split_key(name, key_h, heads)
+        _, b_f = gate_biases(forget_bias, key_b, features, x.dtype)
         return SLSTMParams(
             w_x=per_gate(w_x_init, 4)(key_x, (x.shape[0], 4 * features), x.dtype),
             w_h=jnp.stack([draw(k, (width, 4 * width), x.dtype) for k in keys]),
-            b=jnp.zeros((4, features), x.dtype).at[1].set(forget_bias).reshape(-1),
+            b=jnp.zeros((4, features), x.dtype).at[1].set(b_f).reshape(-1),
         )
 
     def initial_state(params: SLSTMParams) -> SLSTMState:
@@ -144,10 +155,11 @@ def mlstm(
     heads: int = 1,
     *,
     forget: str = "sigmoid",
-    forget_bias: float = 3.0,
+    forget_bias: float | Initializer = 3.0,
     w_x_init: Initializer = glorot_uniform,
 ) -> Cell:
-    """The mLSTM of xLSTM (Beck et al., 2024): a matrix memory, written by value and key.
+    """The mLSTM of xLSTM (Beck et al., 2024, arXiv:2405.04517): a matrix memory, written by value
+    and key.
 
         [q, k, v, o] = x_t W_x + b
         [i, f] = x_t W_g + b_g                                    (one number each)
@@ -158,15 +170,17 @@ def mlstm(
 
     in each head, of width d = H/heads, with f(f) = sigmoid(f) or exp(f). The stabiliser m cancels:
     h_t is that of i' = exp(i), f' = f(f) and max(|n_t^T q|, 1); it begins at minus infinity, the
-    logarithm of an empty sum. No gate sees an output, and the memory is never multiplied by a
+    logarithm of an empty sum. As in the paper the gates see x; in the authors' block they see its
+    q, k and v. No gate sees an output, and the memory is never multiplied by a
     matrix: no recurrent product. Reading it, C_t q, is one product a step, which needs C_t, and
-    leaves the loop only where storing every C_t costs little. The state is `MLSTMState(c, n, m)`.
+    leaves the loop only where storing every C_t costs little. The state is `MLSTMState(c, n, m)`,
+    C and n in units of exp(m): the three change together, and `rx.zoneout` is not for them.
 
     Args:
       features: H, the width of the output.
       heads: how many memories; divides H.
-      forget: "sigmoid" or "exp".
-      forget_bias: what `init` writes into f's bias.
+      forget: "sigmoid" or "exp"; the first in the authors' code.
+      forget_bias: what `init` writes into f's biases [heads], or an initializer that draws them.
       w_x_init: draws each block of W_x, and of W_g.
 
     Raises:
@@ -181,17 +195,19 @@ def mlstm(
     ((2, 4, 4), (7, 8))
     """
     name = _name("mlstm", features, heads, forget)
+    check_forget_bias(name, forget_bias)
     check_function(name, "w_x_init", w_x_init)
     width = features // heads
 
     def init(key: jax.Array, x) -> MLSTMParams:
         x = input_struct(name, x)
-        key_x, key_g = split_key(name, key)
+        key_x, key_g, key_b = split_key(name, key, 3)
+        _, b_f = gate_biases(forget_bias, key_b, heads, x.dtype)
         return MLSTMParams(
             w_x=per_gate(w_x_init, 4)(key_x, (x.shape[0], 4 * features), x.dtype),
             b=jnp.zeros(4 * features, x.dtype),
             w_g=per_gate(w_x_init, 2)(key_g, (x.shape[0], 2 * heads), x.dtype),
-            b_g=jnp.zeros((2, heads), x.dtype).at[1].set(forget_bias).reshape(-1),
+            b_g=jnp.concatenate([jnp.zeros_like(b_f), b_f]),
         )
 
     def initial_state(params: MLSTMParams) -> MLSTMState:

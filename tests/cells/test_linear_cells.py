@@ -87,19 +87,21 @@ def test_s4d_is_the_convolution_with_its_kernel(spectrum):
     np.testing.assert_allclose(rx.unroll(cell, params, xs)[1], expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("blocks", [1, 3])
 @x64()
-def test_s5_is_the_real_system_in_its_eigenvectors():
-    """s' = A s + B x, y = C s with HiPPO-N as a real matrix, by matrix exponentials."""
+def test_s5_is_the_real_system_in_its_eigenvectors(blocks):
+    """s' = A s + B x, y = C s with HiPPO-N as a real matrix, or blocks of it, by exponentials."""
     features, n, steps = 2, 6, 9
-    cell = rx.s5(features, state=n, dt_min=0.1, dt_max=0.1)
+    cell = rx.s5(features, state=n, blocks=blocks, dt_min=0.1, dt_max=0.1)
     xs = np.asarray(jax.random.normal(KEY, (steps, features)))
     params = cell.init(KEY, xs[0])
-    order = np.arange(n)
+    order = np.arange(n // blocks)
     outer = np.sqrt(np.outer(2 * order + 1, 2 * order + 1))
     legs = -np.tril(outer, -1) - np.diag(order + 1.0)
     a = legs + outer / 2  # the matrix of HiPPO-LegS, its low-rank part taken away
-    values, vectors = hippo_normal(n)
+    values, vectors = hippo_normal(n // blocks)
     np.testing.assert_allclose(a @ vectors, vectors * values, atol=1e-12)
+    a, vectors = (np.kron(np.eye(blocks), matrix) for matrix in (a, vectors))
     b = 2 * (vectors @ (np.asarray(params.b_re) + 1j * np.asarray(params.b_im)).T).real
     c = 2 * ((np.asarray(params.c_re) + 1j * np.asarray(params.c_im)).T @ vectors.conj().T).real
     decay = np.asarray(jax.scipy.linalg.expm(jnp.asarray(0.1 * a)))
@@ -122,6 +124,7 @@ def test_s5_is_the_real_system_in_its_eigenvectors():
         (lambda: rx.rg_lru(4, a_max=1.0), "0 < a_min <= a_max < 1, got 0.9 and 1.0"),
         (lambda: rx.s4d(4, state=5), "state must be even.* got 5"),
         (lambda: rx.s4d(4, spectrum="legs"), "spectrum must be 'lin' or 'inv', got 'legs'"),
+        (lambda: rx.s5(4, state=12, blocks=4), "state must divide into 4 even blocks, got 12"),
         (lambda: rx.s5(4, dt_min=1.0), "dt_min must be at most dt_max=0.1, got 1.0"),
         (lambda: rx.s5(4).init(KEY, jnp.ones(3)), "x must be as wide as the output, D = H = 4"),
         (lambda: rx.rg_lru(4).init(KEY, jnp.ones(3)), r"put rx.dense\(4\) in front"),

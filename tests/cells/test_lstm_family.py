@@ -117,6 +117,17 @@ def test_without_peepholes_it_is_the_standard_lstm():
     np.testing.assert_allclose(got.h, expected.h, rtol=1e-6)
 
 
+@pytest.mark.parametrize("peepholes", [(), ("i",), ("o",), ("f", "i"), ("i", "o"), ("f", "o")])
+def test_each_peephole_is_on_or_off_alone(peepholes):
+    """With the registry's ("f",) and all three, every subset."""
+    cell = rx.peephole_lstm(3, peepholes)
+    params = cell.init(jax.random.key(0), jnp.ones(2))
+    assert [k for k in "ifo" if getattr(params, f"p_{k}") is not None] == sorted(
+        peepholes, key="ifo".index
+    )
+    assert_follows(cell, variant, (2,))
+
+
 def test_the_output_gate_sees_the_new_cell_state():
     """c_t is 0 where f and i are shut, so that p_o, however large, changes nothing."""
     cell, x = rx.peephole_lstm(3, ("o",)), jnp.ones(2)

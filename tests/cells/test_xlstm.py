@@ -108,6 +108,18 @@ def test_products_of_the_matrix_memory(width):
     assert carried.forward.left == 0
 
 
+def test_forget_bias_is_a_number_or_drawn():
+    ramp = lambda key, shape, dtype: jnp.linspace(3, 6, *shape, dtype=dtype)  # noqa: E731
+    for bias, expected in [(-1.5, [-1.5] * 4), (ramp, [3, 4, 5, 6])]:
+        params = rx.slstm(4, heads=2, forget_bias=bias).init(jax.random.key(0), jnp.ones(2))
+        np.testing.assert_allclose(params.b, [0] * 4 + expected + [0] * 8)
+        params = rx.mlstm(8, heads=4, forget_bias=bias).init(jax.random.key(0), jnp.ones(2))
+        np.testing.assert_allclose(params.b_g, [0] * 4 + expected)
+    for make in (rx.slstm, rx.mlstm):
+        with pytest.raises(TypeError, match=r"lstm\(4\): forget_bias must be a number or an init"):
+            make(4, forget_bias="chrono")
+
+
 def test_arguments_are_named():
     for make in (rx.slstm, rx.mlstm):
         with pytest.raises(ValueError, match="features must divide into heads, got 6 and 4"):
