@@ -66,7 +66,8 @@ def from_config(
 
     Raises:
       ValueError: a layer, activation or setting that no cell here has, and that `ignore` does not
-        name; weights too few, too many or of other shapes. TypeError: no arrays of floats.
+        name; a class that only has the name of one of Keras's; weights too few, too many or of
+        other shapes. TypeError: no arrays of floats.
 
     >>> import numpy as np, recurrax as rx
     >>> weights = [np.ones((3, 8)), np.ones((2, 8)), np.ones(8)]
@@ -94,9 +95,17 @@ def from_layers(*layers: Any, ignore: Sequence[str] = ()) -> tuple[SequenceModel
     unbuilt = [layer.name for layer in layers if not layer.built]
     if unbuilt:
         raise ValueError(f"layers: {unbuilt} have no weights yet; call them, or build, first")
-    grids = [getattr(getattr(layer, "cell", None), "spatial_dims", None) for layer in layers]
+    inner = [getattr(layer, "forward_layer", layer) for layer in layers]  # of a Bidirectional
+    grids = [getattr(getattr(layer, "cell", None), "spatial_dims", None) for layer in inner]
     return from_config(
-        [{"class_name": type(la).__name__, "config": la.get_config()} for la in layers],
+        [
+            {
+                "class_name": type(layer).__name__,
+                "module": type(layer).__module__,
+                "config": layer.get_config(),
+            }
+            for layer in layers
+        ],
         [array for layer in layers for array in layer.get_weights()],
         shape=next((tuple(grid) for grid in grids if grid), None),
         ignore=ignore,
@@ -124,6 +133,7 @@ def _layer(
     if merge not in _MERGES:
         raise ValueError(f"Bidirectional: merge_mode must be of {list(_MERGES)}, got {merge!r}")
     check_settings(kind, settings, ignore)
+    _check_own(config)
     forward = settings["layer"]
     backward = settings.get("backward_layer") or {
         "class_name": forward["class_name"],
@@ -136,6 +146,16 @@ def _layer(
     return model, Bidirectional(*(params for _, params in ends))
 
 
+def _check_own(config: Mapping[str, Any]) -> None:
+    """Raises where a layer has the name of one of Keras's but is a class of someone else's."""
+    module, registered = config.get("module") or "keras", config.get("registered_name")
+    if module.split(".")[0] not in ("keras", "tf_keras", "tensorflow") or ">" in (registered or ""):
+        raise ValueError(
+            f"class_name: expected a layer of Keras itself, got {registered or module} "
+            f"{config['class_name']}, which may compute anything"
+        )
+
+
 def _cell(
     config: Mapping[str, Any],
     weights: Iterator[Any],
@@ -143,6 +163,7 @@ def _cell(
     ignore: frozenset[str],
 ) -> tuple[Any, PyTree]:
     kind, settings = config["class_name"], config["config"]
+    _check_own(config)
     gates = {"SimpleRNN": 1, "GRU": 3, "LSTM": 4} | dict.fromkeys(_CONVOLUTIONS, 4)
     if kind not in gates:
         raise ValueError(f"class_name: expected one of {[*gates, 'Bidirectional']}, got {kind!r}")
@@ -190,7 +211,7 @@ def to_weights(params: PyTree, *, bias: bool = True) -> list[np.ndarray]:
     """What `set_weights` takes, for the Keras layer (or layers) that computes what params do.
 
     Our one bias becomes the GRU's input bias, and its recurrent bias zero but for `b_hn`. Weights
-    do not hold an activation or `merge_mode`, and neither do params.
+    do not hold an activation, `merge_mode`, `go_backwards` or a skip, and neither do params.
 
     Args:
       params: of `rx.serial` of layers, or of one layer: `rx.elman`, `rx.lstm`, `rx.gru`,

@@ -32,6 +32,7 @@ from recurrax.cells import (
 from recurrax.compose import Bidirectional, bidirectional, dropout, serial
 from recurrax.core import Cell, PyTree, SequenceModel
 from recurrax.interop.arrays import floats, layers_of
+from recurrax.interop.networks import check_class
 
 _NONLINEARITIES = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 _MODES = {"RNN_TANH": "tanh", "RNN_RELU": "relu", "LSTM": None, "GRU": None}
@@ -127,7 +128,7 @@ def _read(
             f"weight_hh{suffix}: {columns} rows for H={features} are those of no nn.RNN (H), "
             f"nn.GRU (3 H) or nn.LSTM (4 H; alone with a projection)"
         )
-    if (nonlinearity in _NONLINEARITIES) != (gates == 1):
+    if nonlinearity not in (_NONLINEARITIES if gates == 1 else (None,)):
         raise ValueError(
             f"nonlinearity: expected {list(_NONLINEARITIES)} for an nn.RNN and None for others, "
             f"got {nonlinearity!r} with {int(gates)} gate(s); a state_dict does not hold it"
@@ -157,11 +158,12 @@ def from_module(module: Any) -> tuple[SequenceModel, PyTree]:
     As `from_state_dict`, which says the rest; nonlinearity and dropout are read off the module.
 
     Raises:
-      TypeError: another module.
+      TypeError: another module, or one of a class of one's own, which may compute anything.
     """
     mode = getattr(module, "mode", None)
     if mode not in _MODES or not callable(getattr(module, "state_dict", None)):
         raise TypeError(f"module: expected an nn.RNN, nn.LSTM or nn.GRU, got {module!r}")
+    check_class(module, "torch")
     return from_state_dict(
         module.state_dict(), nonlinearity=_MODES[mode], dropout_rate=module.dropout
     )
@@ -171,8 +173,8 @@ def to_state_dict(params: PyTree, *, prefix: str = "", bias: bool = True) -> dic
     """The state_dict, of NumPy arrays, of the torch layer that computes what these params do.
 
     Our one bias becomes `bias_ih`, and `bias_hh` zero but for the GRU's `b_hn`. A state_dict holds
-    no activation and no merge of directions, and neither do params: nn.RNN is tanh or relu, and
-    directions are concatenated.
+    no activation, no merge of directions and no skip, and neither do params: nn.RNN is tanh or
+    relu, directions are concatenated, and what `rx.residual` or `rx.reverse` added is not there.
 
     Args:
       params: of `rx.serial` of layers, or of one layer: `rx.elman`, `rx.lstm`, `rx.projected_lstm`,

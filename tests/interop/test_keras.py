@@ -212,6 +212,27 @@ def test_mistakes_on_the_way_in(config, words):
         interop.from_config(config, weights)
 
 
+def test_a_class_of_ones_own_with_a_name_of_keras():
+    plain: Any = keras.layers.serialize(keras.layers.LSTM(H))
+    assert repr(interop.from_config(plain, WEIGHTS)[0]) == f"serial(lstm({H}))"
+    for changes in ({"module": "mine.layers"}, {"registered_name": "mine>LSTM"}):
+        config: Any = plain | changes
+        for layer in (config, bidirectional_config(config)):
+            with pytest.raises(ValueError, match=r"got mine.* LSTM, which may compute anything"):
+                interop.from_config(layer, WEIGHTS)
+    own = type("LSTM", (keras.layers.LSTM,), {"__module__": "mine"})(H)
+    own.build((1, T, D))
+    with pytest.raises(ValueError, match="got mine LSTM"):
+        interop.from_layers(own)
+
+
+def test_the_grid_of_two_directions():
+    layer = keras.layers.Bidirectional(conv("ConvLSTM1D", 3)())
+    layer.build((1, T, 4, D))
+    cell = f"conv_lstm({H}, (4,), (3,))"
+    assert repr(interop.from_layers(layer)[0]) == f"serial(bidirectional({cell}, {cell}))"
+
+
 def test_what_is_ignored_is_said():
     config = lstm_config(dropout=0.1, kernel_regularizer="l2", invented=3, dtype="mixed_bfloat16")
     ignore = ("dropout", "kernel_regularizer", "invented", "dtype")

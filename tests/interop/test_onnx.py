@@ -190,6 +190,24 @@ def test_operator_out(name, both):
         assert_close(again, params, 0)
 
 
+@x64()
+def test_a_reversed_layer_out():
+    model = rx.reverse(rx.gru(H))
+    params = random_like(np.random.default_rng(0), model.init(jax.random.key(0), jnp.ones((T, D))))
+    xs = np.random.default_rng(1).normal(size=(T, D))
+    operator = interop.to_operator(params, direction="reverse")
+    Y = interop.run("GRU", xs[:, None], **operator.inputs, **operator.attributes)[0]
+    assert_close(Y[:, 0, 0], model.apply(params, xs)[1])
+    assert interop.to_operator(params).attributes["direction"] == "forward"
+    both = rx.Bidirectional(params, params)
+    for p, direction, words in [
+        (params, "bidirectional", "expected forward or reverse, got 'bidirectional'"),
+        (both, "reverse", "expected bidirectional, got 'reverse'"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            interop.to_operator(p, direction=direction)
+
+
 def test_activation_of_elman_out():
     params = rx.elman(H, activation=jax.nn.relu).init(jax.random.key(0), jnp.ones(D))
     operator = interop.to_operator(params, activations=["Relu"])

@@ -153,6 +153,9 @@ def test_modules_say_their_nonlinearity_dropout_and_dtype():
         interop.from_module(torch.nn.Linear(2, 3))
     with pytest.raises(TypeError, match="got LSTMCell"):
         interop.from_module(torch.nn.LSTMCell(2, 3))
+    own = type("LSTM", (torch.nn.LSTM,), {"__module__": "mine"})
+    with pytest.raises(TypeError, match=r"of a class of torch itself, got mine\.LSTM"):
+        interop.from_module(own(2, 3))
 
 
 def of(name, **changes):
@@ -182,6 +185,7 @@ WRONG_WAYS_IN = {
     "which rnn": (of("rnn_tanh"), {}, ValueError, "nonlinearity: expected"),
     "no such rnn": (of("rnn_tanh"), {"nonlinearity": "elu"}, ValueError, "'elu'"),
     "no rnn": (of("gru"), {"nonlinearity": "tanh"}, ValueError, "3 gate"),
+    "neither": (of("lstm"), {"nonlinearity": "elu"}, ValueError, "'elu' with 4 gate"),
 }  # fmt: skip
 
 

@@ -22,23 +22,31 @@ class Operator(NamedTuple):
 
 
 def to_operator(
-    params: PyTree, *, activations: Sequence[str] | None = None, input_forget: int = 0
+    params: PyTree,
+    *,
+    activations: Sequence[str] | None = None,
+    direction: str | None = None,
+    input_forget: int = 0,
 ) -> Operator:
     """The operator that computes what these params do.
 
     Our one bias becomes that of W, and that of R zero but for the GRU's `b_hn`. What params do not
-    hold must be said: the activation of an `rx.elman` other than tanh, and that the params are of
-    an `rx.coupled_lstm`; those of an LSTM without a forget gate look the same.
+    hold must be said: the activation of an `rx.elman` other than tanh, that a layer is run by
+    `rx.reverse`, and that the params are of an `rx.coupled_lstm`; those of an LSTM without a forget
+    gate look the same. ONNX has no skip: that of an `rx.residual` is an Add of its own.
 
     Args:
       params: of `rx.elman`, `rx.lstm`, `rx.peephole_lstm`, `rx.coupled_lstm`, `rx.gru`, or of
         `rx.bidirectional` of two of a kind, which is concatenated.
       activations: of an `rx.elman`, one name a direction.
+      direction: "forward", "reverse" or "bidirectional"; by default the first, or of two
+        directions, which can have no other, the last.
       input_forget: 1 for an `rx.coupled_lstm`.
 
     Raises:
       TypeError: params of what ONNX has no operator for. ValueError: two directions of unequal
-        kinds or widths; `activations` or `input_forget` of params that have none.
+        kinds or widths; a `direction` that is not that of params; `activations` or `input_forget`
+        of params that have none.
 
     >>> import jax, jax.numpy as jnp, recurrax as rx
     >>> params = rx.gru(4).init(jax.random.key(0), jnp.ones(3))
@@ -55,7 +63,10 @@ def to_operator(
     if alike[0] != alike[-1]:
         raise ValueError(f"params: two directions must be alike, got {alike[0]} and {alike[1]}")
     op_type, attributes = nodes[0].op_type, nodes[0].attributes
-    attributes["direction"] = "bidirectional" if len(nodes) == 2 else "forward"
+    directions = ("bidirectional",) if len(nodes) == 2 else ("forward", "reverse")
+    if direction not in (None, *directions):
+        raise ValueError(f"direction: expected {' or '.join(directions)}, got {direction!r}")
+    attributes["direction"] = direction or directions[0]
     if activations is not None:
         if op_type != "RNN" or len(activations) != len(nodes):
             raise ValueError(
