@@ -112,6 +112,21 @@ def test_side_effects_happen_once_a_step():
     np.testing.assert_allclose(seen, XS[:, 0], rtol=1e-6)
 
 
+def test_python_numbers_in_the_carry_have_derivatives():
+    def of_last(scan, w):
+        def step(carry, x):
+            first, count, half, h = carry
+            h = jnp.where(first, x * w, half * jnp.tanh(h * w + x))
+            return (~first, count + 1, half, h), h * count
+
+        (*_, h), ys = scan(step, (True, 1, 0.5, w), jnp.arange(3.0))
+        return h + ys.sum()
+
+    for transformed in (jax.grad, jax.jacfwd, lambda f: jax.jit(jax.grad(f))):
+        got = transformed(lambda w: of_last(rx.scan, w))(0.7)
+        np.testing.assert_allclose(got, transformed(lambda w: of_last(lax.scan, w))(0.7), rtol=1e-6)
+
+
 def test_custom_vjp_in_the_step_is_obeyed():
     @jax.custom_vjp
     def tripled(a):
