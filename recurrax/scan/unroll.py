@@ -121,7 +121,8 @@ def time_steps(xs: PyTree) -> int:
 
 
 def _check_params(cell: Any, params: PyTree) -> None:
-    if params is None or callable(params):
+    # A module that can be called may well be the params of a cell; a function is not.
+    if callable(params) and jax.tree_util.all_leaves([params]):
         raise TypeError(
             f"params: expected what {cell}.init makes, got {params!r}. "
             f"Call params = cell.init(key, xs[0]) first"

@@ -263,10 +263,12 @@ def test_drift_is_an_error(cell):
 def test_bad_arguments_are_named(cell):
     """Wrong rank, width, dtype; no params, or another cell's; a batch without vmap."""
     plain, d = cell.entry.make(), cell.entry.width
-    with pytest.raises(TypeError, match=r"params: expected what .*init makes, got None"):
-        rx.unroll(plain, None, jnp.ones((T, d)))
+    with pytest.raises(TypeError, match=r"params: expected what .*init makes, got <function"):
+        rx.unroll(plain, plain.init, jnp.ones((T, d)))
     if not cell.entry.checked:
         return
+    with pytest.raises(TypeError, match="params must be .*, got NoneType"):
+        rx.unroll(plain, None, jnp.ones((T, d)))
     params = plain.init(jax.random.key(0), jnp.ones(d))
     state = plain.initial_state(params)
     for x, error, message in [

@@ -122,6 +122,31 @@ def test_a_learned_initial_state_has_a_gradient_through_resets():
     assert jax.grad(total, argnums=1)(0.5, jnp.zeros(())) == 2
 
 
+def test_params_may_be_nothing_or_a_callable_module():
+    @jax.tree_util.register_pytree_node_class
+    class Linear:
+        def __init__(self, w):
+            self.w = w
+
+        def __call__(self, h):
+            return self.w * h
+
+        def tree_flatten(self):
+            return (self.w,), None
+
+        @classmethod
+        def tree_unflatten(cls, _, leaves):
+            return cls(*leaves)
+
+    def cell(step):
+        return rx.Cell(lambda key, x: None, lambda params: jnp.zeros(()), step)
+
+    module = cell(lambda linear, h, x: (linear(h) + x,) * 2)
+    np.testing.assert_allclose(rx.unroll(module, Linear(0.5), jnp.ones(3))[1], [1, 1.5, 1.75])
+    total = cell(lambda _, h, x: (h + x,) * 2)
+    np.testing.assert_allclose(rx.unroll(total, None, jnp.ones(3))[1], [1, 2, 3])
+
+
 def test_bad_input_is_named():
     cell = rx.elman(3)
     xs = jnp.ones((4, 2))
@@ -148,7 +173,7 @@ def test_bad_input_is_named():
         (lambda: run(xs, key=0), TypeError, r"elman\(3\): key must be one jax\.random\.key, got 0"),
         (lambda: run(xs, state=jnp.ones(4)), ValueError, r"state must have the shape \(3,\), got"),
         (lambda: run(xs, state=(jnp.ones(3),)), TypeError, "state must have the structure"),
-        (lambda: rx.unroll(cell, None, xs), TypeError, r"params: .*elman\(3\)\.init makes"),
+        (lambda: rx.unroll(cell, None, xs), TypeError, r"params must be the ElmanParams .*NoneType"),
         (lambda: rx.unroll(cell, cell.init, xs), TypeError, r"params: .*elman\(3\)\.init makes"),
         (lambda: rx.unroll(rx.elman, params, xs), TypeError, "cell: expected an object with"),
     ]:
