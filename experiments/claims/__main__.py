@@ -1,7 +1,7 @@
 """What the texts say of recurrent networks, measured.
 
     python -m experiments.claims                            everything: minutes on two idle cores
-    python -m experiments.claims --claims reach clipping    vanishing and exploding gradients
+    python -m experiments.claims --claims clipping          what clipping saves
     python -m experiments.claims --claims counting timing   peepholes and CIFG beside the LSTM
     python -m experiments.claims --claims characters speed  the GRU beside the LSTM
     python -m experiments.claims --quick                    everything tiny: whether it runs

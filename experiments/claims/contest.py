@@ -15,10 +15,10 @@ import optax
 
 import recurrax as rx
 from experiments.claims.options import Schedule, Size
-from experiments.claims.reach import gaussian_elman
 from experiments.claims.tasks import Task, adding, characters, counting, echo, timing
 from experiments.claims.training import Run, train, trainer
 from experiments.common.progress import Progress
+from experiments.gradient_flow.networks import gaussian_elman
 
 BLOCK = 50
 """The loss counts as what it is on the mean of so many updates."""
@@ -111,14 +111,14 @@ def clipping(size: Size) -> dict[str, tuple[rx.Cell, optax.GradientTransformatio
 
     Plain gradient descent: Adam's steps do not depend on how long the gradient is.
     """
-    exploding = gaussian_elman(size.reach_features, 2.0)
+    exploding = gaussian_elman(size.echo_features, 2.0)
     unclipped, clipped = (
         rx.clipped(optax.sgd(0.1), global_norm=bound) for bound in (math.inf, 1.0)
     )
     return {
         "Gaussian, radius 2": (exploding, unclipped),
         "Gaussian, radius 2, clipped to 1": (exploding, clipped),
-        "orthogonal": (rx.elman(size.reach_features), unclipped),
+        "orthogonal": (rx.elman(size.echo_features), unclipped),
     }
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from experiments.common.errors import UserError
 
-CLAIMS = ("reach", "clipping", "adding", "counting", "timing", "characters", "speed")
+CLAIMS = ("clipping", "adding", "counting", "timing", "characters", "speed")
 
 
 class Schedule(NamedTuple):
@@ -22,10 +22,8 @@ class Schedule(NamedTuple):
 class Size(NamedTuple):
     """How large the experiment is."""
 
-    reach_steps: int = 200
-    reach_features: int = 64
-    reach_networks: int = 50
     echo_steps: int = 100
+    echo_features: int = 64
     clipping: Schedule = Schedule(300, 16, 4)
     adding_steps: int = 50
     adding: Schedule = Schedule(1000, 32, 4)
@@ -44,10 +42,8 @@ class Size(NamedTuple):
 
 FULL = Size()
 QUICK = Size(
-    reach_steps=20,
-    reach_features=8,
-    reach_networks=3,
     echo_steps=12,
+    echo_features=8,
     clipping=Schedule(3, 2, 2),
     adding_steps=6,
     adding=Schedule(3, 2, 2),
@@ -71,7 +67,7 @@ class Options:
     """The claims of the texts, measured."""
 
     claims: tuple[str, ...] = ()
-    """Some of reach clipping adding counting timing characters speed; all by default."""
+    """Some of clipping adding counting timing characters speed; all by default."""
     quick: bool = False
     """Everything tiny: whether it runs, in about a minute. The numbers mean nothing."""
     output: Path = Path("runs/claims")

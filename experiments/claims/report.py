@@ -11,20 +11,6 @@ import numpy as np
 from experiments.benchmarks.report import milliseconds, table
 from experiments.benchmarks.timing import Timing
 from experiments.claims.contest import Result, blocks, verdict
-from experiments.claims.reach import Reach
-
-
-def reach_table(found: Mapping[str, Reach]) -> str:
-    """|dL/ds_{T-k}| at some k, and |dL/dh_{T-k}| at the largest."""
-    steps = len(next(iter(found.values())).state)
-    distances = sorted({1, max(1, steps // 20), max(1, steps // 4), max(1, steps // 2), steps})
-    return table(
-        ["gradient of the state, k steps back", *map(str, distances), f"of the output, {steps}"],
-        [
-            [name, *(f"{reach.state[k - 1]:.2g}" for k in distances), f"{reach.output[-1]:.2g}"]
-            for name, reach in found.items()
-        ],
-    )
 
 
 def clipping_table(results: Sequence[Result]) -> str:

@@ -11,8 +11,7 @@ from experiments.benchmarks.report import describe, machine
 from experiments.claims import report
 from experiments.claims.contest import clipping, entry, run_clipping, run_contest
 from experiments.claims.options import FULL, QUICK, Options, Size
-from experiments.claims.pictures import plot_curves, plot_reach
-from experiments.claims.reach import reach, variants
+from experiments.claims.pictures import plot_curves
 from experiments.claims.speed import speeds
 from experiments.common.files import write_file, write_json
 from experiments.common.progress import Progress
@@ -43,20 +42,6 @@ def run(options: Options) -> None:
     print(f"\nTables, numbers and pictures are in {options.output}.")
 
 
-def _reach(size: Size) -> Outcome:
-    found = {}
-    cells = variants(size.reach_features, size.reach_steps)
-    with Progress(len(cells)) as progress:
-        for name, cell in cells.items():
-            found[name] = reach(cell, steps=size.reach_steps, networks=size.reach_networks, seed=0)
-            progress.update()
-    numbers = {
-        name: {"state": report.numbers(r.state), "output": report.numbers(r.output)}
-        for name, r in found.items()
-    }
-    return Outcome(numbers, report.reach_table(found), functools.partial(plot_reach, found))
-
-
 def _clipping(size: Size) -> Outcome:
     with Progress(size.clipping.steps * len(clipping(size))) as progress:
         results = run_clipping(size, progress)
@@ -78,7 +63,6 @@ def _speed(size: Size) -> Outcome:
 
 
 _CLAIMS: dict[str, Callable[[Size], Outcome]] = {
-    "reach": _reach,
     "clipping": _clipping,
     "adding": functools.partial(_contest, "adding"),
     "counting": functools.partial(_contest, "counting"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,36 +20,34 @@ _DASHES = ("-", "--", ":")
 
 
 def plot_flows(found: Mapping[str, Flow], bound: float, path: str | Path) -> None:
-    """Three panels: noise forward, gradients backward, and the same clipped at each step."""
+    """Two panels: noise forward, and gradients backward, broad where clipped at each step."""
     from matplotlib.figure import Figure  # here: it is slow to import
 
-    panels = {
-        "noise forward": ("noise", "steps on, k", r"$|\mathrm{d}s_k|$"),
-        "gradient backward": ("gradient", "steps back, k", r"$|\partial L/\partial s_{T-k}|$"),
-        f"the same, clipped to {bound:g}": ("clipped", "steps back, k", ""),
-    }
-    figure = Figure(figsize=(11.5, 3.9), layout="constrained")
-    axes = figure.subplots(1, len(panels), sharey=True)
-    for ax, (title, (field, xlabel, ylabel)) in zip(axes, panels.items(), strict=True):
-        _panel(ax, {name: getattr(flow, field) for name, flow in found.items()})
-        ax.set(yscale="log", title=title, xlabel=xlabel, ylabel=ylabel)
-    axes[0].set_ylim(1e-16, 1e12)
-    figure.legend(
-        *axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8
-    )
-    save(figure, path)
-
-
-def _panel(ax: Axes, curves: Mapping[str, np.ndarray]) -> None:
+    figure = Figure(figsize=(7.4, 3.2), layout="constrained")
+    forward, backward = figure.subplots(1, 2, sharey=True)
     seen: dict[str, int] = {}
-    for name, curve in curves.items():
+    for name, flow in found.items():
         family = next(family for family in _HUES if name.startswith(family))
         dash = _DASHES[seen.get(family, 0) % len(_DASHES)]
         seen[family] = seen.get(family, 0) + 1
-        # 0 has no place on a logarithmic axis: a gap.
-        values = np.where(curve > 0, curve, np.nan)
-        ax.plot(
-            np.arange(1, len(values) + 1), values, dash, color=_HUES[family], label=name, lw=1.4
-        )
-    ax.grid(color="#dddddd", linewidth=0.6)
-    ax.spines[["top", "right"]].set_visible(False)
+        _draw(forward, flow.noise, dash, _HUES[family], label=name)
+        _draw(backward, flow.gradient, dash, _HUES[family])
+        if np.any(flow.clipped < 0.5 * flow.gradient):
+            _draw(backward, flow.clipped, "-", _HUES[family], width=4, alpha=0.35)
+    forward.set(yscale="log", ylim=(1e-16, 1e12), title="noise forward", xlabel="steps on, k")
+    forward.set_ylabel(r"$|\mathrm{d}s_k|$ or $|\partial L/\partial s_{T-k}|$")
+    backward.set(title=f"gradient backward (broad: clipped to {bound:g})", xlabel="steps back, k")
+    for ax in (forward, backward):
+        ax.title.set_fontsize(9)
+        ax.grid(color="#dddddd", linewidth=0.6)
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right center", frameon=False, fontsize=7)
+    save(figure, path)
+
+
+def _draw(
+    ax: Axes, curve: np.ndarray, dash: str, colour: str, width: float = 1.3, **how: Any
+) -> None:
+    # 0 has no place on a logarithmic axis: a gap.
+    values = np.where(curve > 0, curve, np.nan)
+    ax.plot(np.arange(1, len(values) + 1), values, dash, color=colour, lw=width, **how)

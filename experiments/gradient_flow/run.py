@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmarks.report import describe, machine, table
+from experiments.common.errors import UserError
 from experiments.common.files import read_json, write_file, write_json
 from experiments.common.progress import Progress
+from experiments.common.settings import check_same_run
 from experiments.gradient_flow.measure import Flow, measure
 from experiments.gradient_flow.networks import networks
 from experiments.gradient_flow.options import Options
@@ -22,13 +25,16 @@ def run(options: Options) -> None:
     """Leaves gradient_flow.md, .json and .png in the folder.
 
     The .json is written after every kind of network; a run that was stopped goes on from there.
+
+    Raises:
+      UserError: the folder holds numbers of other settings.
     """
     here = machine()
     print(describe(here), "\n", flush=True)
     path = options.output / "gradient_flow"
     settings = options.settings()
     cells = networks(options.features, options.steps)
-    found = resumed(path.with_suffix(".json"), settings)
+    found = resumed(path.with_suffix(".json"), options)
     with Progress(len(cells), initial=len(found)) as progress:
         for name, cell in cells.items():
             if name not in found:
@@ -50,12 +56,20 @@ def run(options: Options) -> None:
     print(f"\nSaved {path}.md, .json and .png")
 
 
-def resumed(path: Path, settings: Mapping[str, Any]) -> dict[str, Flow]:
-    """What an earlier run with the same settings has measured."""
-    saved = read_json(path) if path.exists() else {}
-    if saved.get("settings") != settings:
+def resumed(path: Path, options: Options) -> dict[str, Flow]:
+    """What an earlier run with the same settings has measured.
+
+    Raises:
+      UserError: its settings were others.
+    """
+    if not path.exists():
         return {}
-    return {name: from_json(numbers) for name, numbers in saved["networks"].items()}
+    saved = read_json(path)
+    try:
+        check_same_run(path, dataclasses.replace(options, **saved["settings"]), options)
+        return {name: from_json(numbers) for name, numbers in saved["networks"].items()}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(f"{path} holds no results of this experiment: {error!r}.") from error
 
 
 def flow_table(found: Mapping[str, Flow], bound: float) -> str:

@@ -22,14 +22,21 @@ Gradient = Callable[[Any, jax.Array, Target, jax.Array], tuple[jax.Array, Any]]
 """(params, xs [B, T, D], targets, key) -> the mean loss, and its gradient or an estimate of it."""
 
 
-def make_gradient(method: str, cells: tuple[Any, ...], task: Task, look_back: int) -> Gradient:
+def make_gradient(
+    method: str, cells: tuple[rx.Cell, rx.Cell], task: Task, look_back: int
+) -> Gradient:
     """The gradient of the task's loss for a stack of cells, by a method of `options.METHODS`.
 
     "bptt" and "rtrl" are exact, "uoro" is so in the mean; "truncated" goes back `look_back` steps
     at most, in chunks of as many; "eprop" and "snap" leave paths out. All params are one tuple.
+
+    Args:
+      cells: a cell and the read-out on it.
     """
     if method in _ONLINE:
-        each = rx.gradients.online_value_and_grad(_ONLINE[method](rx.stack(*cells)), task.loss)
+        each = rx.gradients.online_value_and_grad(
+            _ONLINE[method](_open_stack(*cells)), lambda ys, target: task.loss(ys[0], target)
+        )
 
         def online(params, xs, targets, key):
             keys = jax.random.split(key, len(xs))
@@ -73,6 +80,18 @@ def make_gradient(method: str, cells: tuple[Any, ...], task: Task, look_back: in
         return rest if found is None else jax.tree.map(jnp.add, found, rest)
 
     return truncated
+
+
+def _open_stack(cell: rx.Cell, readout: rx.Cell) -> rx.Cell:
+    """`rx.stack` that also puts out what `cell` does, as `rx.eprop` goes by that."""
+    stack = rx.stack(cell, readout)
+
+    def step(params, state, x, key=None):
+        below, h = cell.step(params[0], state[0], x, key)
+        above, y = readout.step(params[1], state[1], h)
+        return (below, above), (y, h)
+
+    return rx.Cell(stack.init, stack.initial_state, step)
 
 
 def _chunks(leaf: jax.Array, size: int) -> jax.Array:

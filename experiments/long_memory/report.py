@@ -59,9 +59,9 @@ def plot_results(results: Sequence[Result], path: Path) -> None:
     panels: dict[str, list[Result]] = {}
     for row in results:
         panels.setdefault(f"{row['task']}, T = {row['length']}", []).append(row)
-    columns = min(3, len(panels))
+    columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.2 * columns + 1.6, 2.9 * rows), layout="constrained")
+    figure = Figure(figsize=(3.2 * columns + 1.4, 2.2 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).flat
     colours = dict(zip(dict.fromkeys(r["cell"] for r in results), _COLOURS, strict=False))
     dashes = dict(zip(dict.fromkeys(r["method"] for r in results), _DASHES, strict=False))

@@ -106,7 +106,7 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     assert max(saved["networks"][names[0]]["clipped"]) <= 1 + 1e-6
 
-    # Stopped before the last kind, it goes on from there; asked for other numbers, from the start.
+    # Stopped before the last kind, it goes on from there; other numbers want another folder.
     path.write_text(json.dumps(saved | {"networks": {names[0]: saved["networks"][names[0]]}}))
     measured = []
 
@@ -120,8 +120,16 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert json.loads(path.read_text())["networks"] == saved["networks"]
     assert capsys.readouterr().out.splitlines()[-6:] == printed.splitlines()[-6:]
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--seed", "1"])
-    command.main()
-    assert len(measured) == 3
+    with pytest.raises(UserError, match=r"holds a run with other settings .seed: 0 and 1.;"):
+        command.main()
+    assert len(measured) == 1
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"settings": {"speed": 1}, "networks": {}}'])
+def test_what_is_no_result_is_one_sentence(tmp_path, content):
+    (path := tmp_path / "gradient_flow.json").write_text(content)
+    with pytest.raises(UserError, match="holds no results of this experiment"):
+        runner.resumed(path, Options())
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 2}, {"features": 0}, {"networks": 0}, {"bound": 0.0}])

@@ -134,23 +134,27 @@ def every_step(steps, inputs=2, outputs=3):
     return Task(outputs, draw, loss, lambda y, target: y[0] > 0, batch, guess=0.0), batch
 
 
+def _without_h(state):
+    return state[0]._replace(h=jax.lax.stop_gradient(state[0].h)), state[1]
+
+
 @x64()
 @pytest.mark.parametrize("steps", [7, 12])
 def test_gradients_are_those_of_plain_backpropagation(steps):
-    """Exact ones, and the truncated one with the state held constant every few steps."""
+    """Exact ones; the truncated one with the state held constant every few steps, e-prop with h."""
     cells = (rx.lstm(3), rx.dense(3))
     task, (xs, targets) = every_step(steps)
     stack = rx.stack(*cells)
     params = stack.init(jax.random.key(1), xs[0, 0])
 
-    @functools.partial(jax.jit, static_argnames="look_back")
-    def slow(params, look_back):
+    @functools.partial(jax.jit, static_argnames=("look_back", "constant"))
+    def slow(params, look_back, constant=lambda state: state):
         def one(params, xs, targets):
             total, state = 0.0, stack.initial_state(params)
             for at in range(steps):
                 if (at - steps) % look_back == 0:
                     state = jax.lax.stop_gradient(state)
-                state, y = stack.step(params, state, xs[at])
+                state, y = stack.step(params, constant(state), xs[at])
                 total += task.loss(y, jax.tree.map(lambda leaf, at=at: leaf[at], targets))
             return total
 
@@ -161,6 +165,8 @@ def test_gradients_are_those_of_plain_backpropagation(steps):
     full = slow(params, steps)
     cases = [("bptt", 1, full), ("rtrl", 1, full), ("truncated", steps, full)]
     cases += [("truncated", 4, slow(params, 4))]
+    if steps == 7:
+        cases += [("eprop", 1, slow(params, steps, _without_h))]
     for method, look_back, expected in cases:
         found = jax.jit(make_gradient(method, cells, task, look_back))(
             params, xs, targets, jax.random.key(2)
