@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from recurrax.decode import checks
-from recurrax.decode.penalties import LengthPenalty, as_penalty
+from recurrax.decode.penalties import LengthPenalty
+from recurrax.decode.problem import problem
 from recurrax.decode.records import BeamResult, StopReason
 
 
@@ -35,21 +36,22 @@ def sample(
     Args, raises: see `rx.beam_search`. Before `min_length` the end token is not drawn; the
       log-probabilities stay those of the model.
     """
-    name = "sample"
-    size = checks.positive(name, "max_length", max_length)
-    limit = checks.scalar(
-        name, "length_limit", size if length_limit is None else length_limit, low=0, high=size
+    given = problem(
+        "sample",
+        step,
+        state,
+        bos=bos,
+        eos=eos,
+        max_length=max_length,
+        length_limit=length_limit,
+        min_length=min_length,
+        length_penalty=length_penalty,
     )
-    limit = jnp.clip(limit, 0, size)
-    min_length = checks.scalar(name, "min_length", min_length, low=0, high=size)
-    penalty = as_penalty(name, length_penalty)
-    state, dtype, vocabulary, attention = checks.checked_step(name, step, state)
-    bos = checks.scalar(name, "bos", bos, low=0, high=vocabulary - 1)
-    eos = checks.scalar(name, "eos", eos, low=0, high=vocabulary - 1)
+    size, dtype = given.size, given.dtype
 
     def running(carry) -> jax.Array:
         t, _, stop, *_ = carry
-        return (t < limit) & (stop == StopReason.CUT)
+        return (t < given.limit) & (stop == StopReason.CUT)
 
     def advance(carry):
         t, state, _, token, records, invalid = carry
@@ -57,12 +59,12 @@ def sample(
         logits, attention = checks.split_output(output)
         logits = logits.astype(dtype)
         normalizer = checks.log_normalizer(logits, logits.max())
-        barred = (jnp.arange(vocabulary) == eos) & (t + 1 < min_length)
+        barred = (jnp.arange(given.vocabulary) == given.eos) & (t + 1 < given.min_length)
         choices = jnp.where(barred, -jnp.inf, logits)
         token = jax.random.categorical(jax.random.fold_in(key, t), choices).astype(jnp.int32)
         broken = jnp.isnan(normalizer) | (normalizer == jnp.inf)
         dead = broken | (choices[token] == -jnp.inf)
-        stop = jnp.where(token == eos, StopReason.EOS, StopReason.CUT)
+        stop = jnp.where(token == given.eos, StopReason.EOS, StopReason.CUT)
         stop = jnp.where(dead, StopReason.EMPTY, stop).astype(jnp.int32)
         entry = (token, choices[token] - normalizer, attention)
         records = jax.tree.map(lambda all, one: all.at[t].set(one), records, entry)
@@ -71,13 +73,13 @@ def sample(
     def record(leaf):
         return jnp.zeros((size, *leaf.shape), leaf.dtype)
 
-    records = (jnp.zeros(size, jnp.int32), jnp.zeros(size, dtype), jax.tree.map(record, attention))
+    seen = jax.tree.map(record, given.attention)
     start = (
         jnp.zeros((), jnp.int32),
-        state,
+        given.state,
         jnp.int32(StopReason.CUT),
-        bos,
-        records,
+        given.bos,
+        (jnp.zeros(size, jnp.int32), jnp.zeros(size, dtype), seen),
         jnp.bool(False),
     )
     steps, _, stop, _, (tokens, log_probs, attention), invalid = lax.while_loop(
@@ -93,12 +95,12 @@ def sample(
         return jnp.where(keep, leaf, jnp.zeros_like(leaf))[None]
 
     token_log_probs = masked(log_probs)
-    total = token_log_probs.sum(-1)
+    total = jnp.where(filled, token_log_probs.sum(-1), -jnp.inf)
     return BeamResult(
-        tokens=jnp.where(valid, tokens, eos)[None],
+        tokens=jnp.where(valid, tokens, given.eos)[None],
         lengths=length[None],
-        scores=jnp.where(filled, penalty(total, jnp.maximum(length, 1)), -jnp.inf),
-        log_probs=jnp.where(filled, total, -jnp.inf),
+        scores=given.score(total, jnp.maximum(length, 1)),
+        log_probs=total,
         token_log_probs=token_log_probs,
         attention=jax.tree.map(masked, attention),
         stops=stop[None],
