@@ -4,7 +4,9 @@
     python -m experiments.benchmarks cells --quick      LSTM and GRU, three shapes: five minutes
     python -m experiments.benchmarks cells --cells lstm --shapes 32,100,128,256 --peers nnx torch
     python -m experiments.benchmarks compile            time to compile, beside plain lax.scan
-    python -m experiments.benchmarks memory             temporary bytes under each `checkpoint`
+    python -m experiments.benchmarks memory             temporary bytes of each way to a gradient
+    python -m experiments.benchmarks decoding           beam search, beside a loop in PyTorch
+    python -m experiments.benchmarks long               training on 100,000 steps in bounded memory
 
 What is measured, and how it is kept fair: experiments/benchmarks/README.md.
 """
@@ -16,11 +18,18 @@ import sys
 
 import tyro
 
-from experiments.benchmarks.options import Cells, Compile, Everything, Memory
+from experiments.benchmarks.options import Cells, Compile, Decode, Everything, Long, Memory
 from experiments.common.devices import use_all_cores
 from experiments.common.errors import run_main
 
-_COMMANDS = {"cells": Cells, "compile": Compile, "memory": Memory, "all": Everything}
+_COMMANDS = {
+    "cells": Cells,
+    "compile": Compile,
+    "decoding": Decode,
+    "memory": Memory,
+    "long": Long,
+    "all": Everything,
+}
 
 
 def main() -> None:
@@ -36,9 +45,15 @@ def main() -> None:
     )
     use_all_cores()
     # Only now: these import JAX, which `--help` and a mistyped option need not wait for.
-    from experiments.benchmarks import compiling, memory, speed
+    from experiments.benchmarks import compiling, decoding, long, memory, speed
 
-    runners = {Cells: speed.run, Compile: compiling.run, Memory: memory.run}
+    runners = {
+        Cells: speed.run,
+        Compile: compiling.run,
+        Decode: decoding.run,
+        Memory: memory.run,
+        Long: long.run,
+    }
     commands = [command]
     if isinstance(command, Everything):
         common = dataclasses.asdict(command)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+import tyro
 
 from experiments.common.errors import UserError
+from experiments.common.settings import check_settings
 
 
 class Shape(NamedTuple):
@@ -93,25 +96,87 @@ class Compile:
 
 @dataclasses.dataclass
 class Memory:
-    """Peak temporary bytes of a training step under each `checkpoint`, as XLA reports them."""
+    """Peak temporary bytes of a gradient by each method, as XLA reports them, against T."""
 
     cell: str = "lstm"
     batch: int = 8
-    inputs: int = 4
-    """Few, so that the copy of the inputs, which grows as T, does not hide what the loop keeps."""
-    features: int = 256
-    lengths: tuple[int, ...] = (1024, 4096, 16384)
-    checkpoints: tuple[str, ...] = ("none", "32", "128", "sqrt", "recursive")
-    """What `rx.scan` takes as `checkpoint`."""
+    features: int = 16
+    """Few, so that real-time recurrent learning takes part."""
+    lengths: tuple[int, ...] = (100, 1000, 10_000, 100_000)
+    methods: tuple[str, ...] = ("lax.scan", "none", "sqrt", "recursive", "truncated", "rtrl")
+    """Plain lax.scan; what `rx.scan` takes as `checkpoint`, a number of steps too; truncated
+    backpropagation; real-time recurrent learning."""
+    look_back: int = 100
+    """Of truncated: steps that a gradient goes back."""
     time: bool = False
-    """Also run the steps, to show what the memory saved costs in time."""
+    """Also compute the gradients, to show what the memory saved costs in time."""
     quick: bool = False
-    """The two shorter lengths of the default."""
+    """The two first lengths only."""
     output: Path = Path("runs/benchmarks")
     """The folder for memory.json, memory.md and memory.png."""
 
     def chosen_lengths(self) -> tuple[int, ...]:
         return self.lengths[:2] if self.quick else self.lengths
+
+
+@dataclasses.dataclass(frozen=True)
+class Long:
+    """Trains an LSTM on sequences of 100,000 steps within a budget of memory.
+
+    Raises:
+      ValueError: a setting out of its range; it is named.
+    """
+
+    steps: int = 100_000
+    """T: the sign is shown at the first step and due after the last."""
+    budget: float = 8.0
+    """MiB for all temporary arrays of an update; the cheapest `checkpoint` within it is taken."""
+    truncated: int = 0
+    """Instead, truncated backpropagation that goes so many steps back."""
+    features: int = 16
+    batch: int = 16
+    updates: int = 30
+    learning_rate: float = 3e-2
+    seed: int = 0
+    output: Annotated[Path, tyro.conf.arg(name="folder")] = Path("runs/long")
+    """The folder for long.md, curves.png and checkpoints; a run found there is continued."""
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            {
+                "a whole number from 1": "steps features batch updates",
+                "a whole number from 0": "truncated seed",
+                "above 0 and finite": "budget learning_rate",
+            },
+        )
+        if self.steps < 3:
+            raise ValueError(f"steps must be at least 3; got {self.steps}")
+
+
+@dataclasses.dataclass
+class Decode:
+    """Beam search with the translator's model, beside the same model in a loop in PyTorch."""
+
+    folder: Path | None = None
+    """A trained model of `experiments.translation`; random weights unless given."""
+    file: Path | None = None
+    """What it translates, a sentence a line, plain or .gz."""
+    average: int = 5
+    """How many of the best checkpoints to average."""
+    sentences: int = 512
+    """How many, evenly from the file."""
+    batch_size: int = 64
+    beam: tuple[int, ...] = (1, 5, 10)
+    """Beam sizes."""
+    length_penalty: float = 1.0
+    """alpha of the GNMT length penalty."""
+    repeats: int = 7
+    """Rounds: in each, everything is measured once."""
+    seconds: float = 240.0
+    """Start no further round of one beam size after so long, beyond the first three."""
+    output: Path = Path("runs/benchmarks")
+    """The folder for decoding.json and decoding.md."""
 
 
 @dataclasses.dataclass

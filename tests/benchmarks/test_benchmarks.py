@@ -140,15 +140,21 @@ def test_a_run_prints_and_saves(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "cells.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_memory_prints_and_saves(tmp_path, monkeypatch, capsys):
-    arguments = "memory --cell elman --batch 2 --inputs 3 --features 4 --lengths 8 32"
-    arguments += f" --checkpoints none odd --output {tmp_path}"
+def test_memory_grows_as_the_method_says(tmp_path, monkeypatch, capsys):
+    arguments = "memory --cell elman --batch 2 --features 4 --lengths 64 1024 --look-back 16"
+    arguments += f" --methods none sqrt truncated rtrl odd --output {tmp_path}"
     monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments.split()])
     command.main()
     output = capsys.readouterr().out
     assert "without checkpoint=odd" in output
     rows = json.loads((tmp_path / "memory.json").read_text())["rows"]
-    assert all(row["bytes"] > 0 for row in rows if row["label"] != "checkpoint=odd")
+    sizes = {(row["label"], row["length"]): row.get("bytes") for row in rows}
+    growth = {label: sizes[label, 1024] / sizes[label, 64] for label, n in sizes if sizes[label, n]}
+    assert growth["checkpoint=none"] > 8
+    assert 1.5 < growth["checkpoint=sqrt"] < 8
+    assert growth["truncated, 16 steps"] < 1.5
+    assert growth["RTRL"] < 1.5
+    assert (tmp_path / "memory.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow
