@@ -83,6 +83,9 @@ class Compare:
     """Minimum Bayes risk over the hypotheses of such a beam, too; 0: not."""
     sentences: int | None = None
     """So many sentences of the split, for a quick look; all unless given."""
+    baseline: str = ""
+    """The row, such as "exact", from which differences in BLEU are tested by paired bootstrap; beam
+    5 unless given. Rows are kept: another baseline takes seconds."""
     split: str = ""
     """Its name; the first test split unless given."""
     length_penalty: float = 0.6
@@ -192,6 +195,7 @@ def main() -> None:
                 average=command.average,
                 batch_size=command.batch_size,
                 sentences=command.sentences,
+                baseline=command.baseline,
                 split=command.split,
                 data_path=command.data,
             )

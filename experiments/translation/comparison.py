@@ -25,7 +25,7 @@ from experiments.translation.commands import Model, splits_to_score
 from experiments.translation.comparison_report import Line, header, printed, write_report
 from experiments.translation.decoding import Decoding
 from experiments.translation.folder import ModelFolder
-from experiments.translation.scoring import bleu_interval, score
+from experiments.translation.scoring import Scores, bleu_interval, paired_bootstrap, score
 from experiments.translation.search import Hypothesis
 from experiments.translation.text import Pair
 
@@ -62,6 +62,13 @@ class Verdict(NamedTuple):
     """Nothing better is known, and nobody has proven that there is nothing."""
 
 
+class Quality(NamedTuple):
+    """Of one row, by its references."""
+
+    scores: Scores
+    interval: float
+
+
 def compare(
     folder: ModelFolder,
     *,
@@ -72,6 +79,7 @@ def compare(
     average: int,
     batch_size: int,
     sentences: int | None = None,
+    baseline: str = "",
     split: str = "",
     data_path: Path | None = None,
 ) -> dict[str, Line]:
@@ -83,11 +91,13 @@ def compare(
       mbr_beam: minimum Bayes risk over the hypotheses of such a beam; 0: only over samples.
       decoding: its search is not looked at; its numbers are those of every row.
       sentences: how many, drawn at random but always the same; all unless given.
+      baseline: the row from which the others' differences in BLEU are tested; "beam 5" unless
+        given, or the largest beam where that is not there.
       split: its name; the first test split unless given.
 
     Raises:
-      UserError: a number out of its range, no model, no such split. Interrupted: by a signal; the
-        finished rows are kept.
+      UserError: a number out of its range, no model, no such split or row. Interrupted: by a
+        signal; the finished rows are kept.
     """
     if sentences is not None and sentences < 1:
         raise UserError(f"the number of sentences must be at least 1; got {sentences}.")
@@ -95,12 +105,18 @@ def compare(
         raise UserError(
             f"beam sizes to compare must be at least 1; got {', '.join(map(str, beam_sizes))}."
         )
+    contestants = _contestants(beam_sizes, exact_beam, mbr_beam, decoding)
+    default = "beam 5" if 5 in beam_sizes else f"beam {max(beam_sizes)}"
+    baseline = baseline or default
+    if baseline not in contestants:
+        raise UserError(
+            f"the baseline must be one of the rows {', '.join(contestants)}; got {baseline!r}."
+        )
     model = Model(folder, average, batch_size, decoding)
     name, pairs = next(iter(splits_to_score(model, [split] if split else [], data_path).items()))
     if sentences is not None and sentences < len(pairs):
         chosen = np.random.default_rng(0).choice(len(pairs), sentences, replace=False)
         pairs = [pairs[index] for index in sorted(chosen)]
-    contestants = _contestants(beam_sizes, exact_beam, mbr_beam, decoding)
     shared = {
         "checkpoints": [
             ModelFolder(path).checkpoints(model.config).best_steps()[:average]
@@ -110,8 +126,16 @@ def compare(
         "batch_size": batch_size,
     }
     print(f"\n{name}: {len(pairs)} sentences\n\n{header()}")
+    facts = {"split": name, "sentences": len(pairs), "average": average} | {
+        "length_penalty": decoding.length_penalty,
+        "max_ratio": decoding.max_ratio,
+        "patience": str(decoding.patience),
+        "budget": decoding.budget,
+        "baseline": baseline,
+    }
+    references = [pair.target for pair in pairs]
     rows: dict[str, Row] = {}
-    lines: dict[str, Line] = {}
+    qualities: dict[str, Quality] = {}
     with graceful_interrupts() as stop:
         for label, (beam_size, changes) in contestants.items():
             file = folder.evaluation / f"{name}.compare" / f"{label.replace(' ', '-')}.json"
@@ -126,16 +150,20 @@ def compare(
                 row = _searched(model, beam_size, changes, pairs, stop)
                 write_json(file, {"settings": settings, **row._asdict()})
             rows[label] = row
-            lines = _lines(rows, [pair.target for pair in pairs], beam_sizes)
+            qualities[label] = Quality(
+                score(row.texts, references), bleu_interval(row.texts, references)
+            )
+            lines = _lines(rows, qualities, beam_sizes)
             print(printed(label, lines[label]), flush=True)
-            facts = {"split": name, "sentences": len(pairs), "average": average} | {
-                "length_penalty": decoding.length_penalty,
-                "max_ratio": decoding.max_ratio,
-                "patience": str(decoding.patience),
-                "budget": decoding.budget,
-            }
             write_report(folder, name, facts, lines)
     # What a row missed is known only now: the later ones may have found it.
+    others = {label: row.texts for label, row in rows.items() if label != baseline}
+    tested = paired_bootstrap(rows[baseline].texts, others, references)
+    lines = {
+        label: line._replace(p=tested.get(label))
+        for label, line in _lines(rows, qualities, beam_sizes).items()
+    }
+    write_report(folder, name, facts, lines)
     print("\n" + "\n".join([header(), *(printed(label, line) for label, line in lines.items())]))
     return lines
 
@@ -227,20 +255,20 @@ def _kept(file: Path, settings: Mapping[str, Any], count: int) -> Row | None:
 
 
 def _lines(
-    rows: Mapping[str, Row], references: Sequence[str], beam_sizes: Sequence[int]
+    rows: Mapping[str, Row], qualities: Mapping[str, Quality], beam_sizes: Sequence[int]
 ) -> dict[str, Line]:
     lines = {}
     beams = {f"beam {size}": size for size in beam_sizes}
     for label, verdict in judge(rows).items():
-        row = rows[label]
-        scores = score(row.texts, references)
+        scores, interval = qualities[label]
         lines[label] = Line(
             beam_size=beams.get(label),
             bleu=scores.bleu,
-            bleu_interval=bleu_interval(row.texts, references),
+            bleu_interval=interval,
+            p=None,
             chrf=scores.chrf,
             length_ratio=scores.length_ratio,
-            milliseconds=1000 * row.seconds / len(references),
+            milliseconds=1000 * rows[label].seconds / len(rows[label].texts),
             # Minimum Bayes risk does not look for the model's best, and claims nothing.
             certified=None if label.startswith("mbr") else verdict.certified,
             missed=verdict.missed,

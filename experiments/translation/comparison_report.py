@@ -25,6 +25,8 @@ class Line(NamedTuple):
     bleu: float
     bleu_interval: float
     """95 %: the score lies in bleu +- this, by bootstrap."""
+    p: float | None
+    """Of the difference in BLEU from the baseline, by paired bootstrap; None: not tested."""
     chrf: float
     length_ratio: float
     milliseconds: float
@@ -37,7 +39,7 @@ class Line(NamedTuple):
 
 def header() -> str:
     """The first two lines of the table."""
-    names = ("BLEU", "95 %", "chrF", "length", "ms", "certified", "missed", "unknown")
+    names = ("BLEU", "95 %", "p", "chrF", "length", "ms", "certified", "missed", "unknown")
     return f"| {'search':<16} | {' | '.join(f'{name:>9}' for name in names)} |\n" + (
         f"|{'-' * 18}|{'|'.join(['-' * 10 + ':'] * len(names))}|"
     )
@@ -48,6 +50,7 @@ def printed(label: str, line: Line) -> str:
     cells = (
         f"{line.bleu:.2f}",
         f"± {line.bleu_interval:.2f}",
+        "" if line.p is None else f"{line.p:.3f}",
         f"{line.chrf:.2f}",
         f"{line.length_ratio:.3f}",
         f"{line.milliseconds:.1f}",
@@ -73,7 +76,8 @@ def write_report(
         f"{table}\n\n{settings}.\n\n"
         "certified: the search has proven that its translation is the model's best. missed: one of "
         "the other searches found a translation that the model prefers. unknown: nothing better is "
-        "known, and it is not proven that there is nothing. 95 %: sacrebleu's bootstrap.\n",
+        "known, and it is not proven that there is nothing. 95 %: sacrebleu's bootstrap; p: of the "
+        "difference in BLEU from the baseline, by its paired bootstrap.\n",
     )
     _plot(folder, name, lines)
 

@@ -66,6 +66,13 @@ class Decoding:
     times."""
     mean: Literal["linear", "log_linear"] = "linear"
     """ensemble: the mean of the probabilities, or of their logarithms."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: products of roundings, summed in float32; scores and all else stay float32."""
+    queue: int = 1
+    """beam, greedy: so many batches share the slots of one; where a sentence is done, the next
+    takes its place at once. For files of many batches; it changes the speed and nothing else."""
+    replace_unknown: bool = False
+    """An unknown piece becomes the source's piece that was looked at most."""
 
     def __post_init__(self) -> None:
         for names, fits, wanted in _RANGES:
@@ -81,6 +88,8 @@ class Decoding:
             raise UserError(
                 "coverage penalties rank by score and mbr by utility; give one of them."
             )
+        if self.queue > 1 and self.search not in ("beam", "greedy"):
+            raise UserError(f"a queue is for beam and greedy search; the search is {self.search}.")
         if len(self.require) > 8:
             raise UserError(f"at most 8 phrases may be required; got {len(self.require)}.")
         if not all(phrase.strip() for phrase in self.require):
@@ -103,6 +112,7 @@ class Decoding:
             top_k=self.top_k > 0,
             top_p=self.top_p < 1,
             no_repeat=self.no_repeat,
+            precision=self.precision,
         )
 
     @property
@@ -154,6 +164,7 @@ class Plan(NamedTuple):
     top_k: bool
     top_p: bool
     no_repeat: int
+    precision: str
 
 
 class Strengths(NamedTuple):
@@ -185,7 +196,7 @@ _RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         lambda value: 0 <= value < math.inf,
         "a finite number from 0",
     ),
-    ("budget groups", lambda value: value >= 1, "at least 1"),
+    ("budget groups queue", lambda value: value >= 1, "at least 1"),
     ("top_k no_repeat candidates", lambda value: value >= 0, "at least 0"),
     ("seed", lambda value: 0 <= value < 2**32, "from 0 to 2^32 - 1"),
 )

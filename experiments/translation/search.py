@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 
 import recurrax as rx
 from experiments.common.devices import shard
@@ -19,7 +19,15 @@ from experiments.translation.batches import SourceBatch, evaluation_batches
 from experiments.translation.decoding import Decoding
 from experiments.translation.ensemble import Ensemble
 from experiments.translation.model import Translator
-from experiments.translation.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, Vocabularies
+from experiments.translation.tokenizer import (
+    BLANK,
+    BOS,
+    EOS,
+    PAD,
+    UNK,
+    Tokenizer,
+    Vocabularies,
+)
 
 
 class Hypothesis(NamedTuple):
@@ -36,6 +44,48 @@ class Hypothesis(NamedTuple):
     stop: rx.StopReason
     gap: float
     """How much better, at most, a translation that was not found can be; 0: this is proven."""
+
+
+def batch_search(
+    translator: Translator | Ensemble,
+    mesh: Mesh,
+    *,
+    beam_size: int,
+    rows: int,
+    slots: int | None = None,
+) -> Callable[..., rx.BeamResult]:
+    """`strategies.find` for a batch whose rows are split over `mesh`, compiled once a shape.
+
+    The function that it makes takes `(setting, source [B, S], length [B], index [B])` and, by
+    name, `plan` and `max_length`. With `slots` so many sentences are searched at a time, and where
+    one is done, the next of the batch takes its place.
+    """
+    shared, split = PartitionSpec(), PartitionSpec("data")
+
+    @functools.partial(jax.jit, static_argnames=("plan", "max_length"))
+    def run(setting, source, length, index, *, plan, max_length):
+        sizes = {"beam_size": beam_size, "rows": rows, "max_length": max_length}
+
+        def on_one_device(setting, *sentences):
+            if slots is not None:
+                count = max(slots // mesh.size, 1)
+                return strategies.find_in_turn(
+                    translator, plan, setting, *sentences[:2], slots=count, **sizes
+                )
+            find = functools.partial(strategies.find, translator, plan, setting, **sizes)
+            return jax.vmap(find)(*sentences)
+
+        # By hand, and not by XLA's partitioner: so each device has a loop of its own, and none
+        # waits for the others after every step.
+        return jax.shard_map(
+            on_one_device,
+            mesh=mesh,
+            in_specs=(shared, split, split, split),
+            out_specs=split,
+            check_vma=False,
+        )(setting, source, length, index)
+
+    return run
 
 
 class Search:
@@ -72,20 +122,13 @@ class Search:
         self._phrases = _phrases(decoding.require, vocabularies.target)
         self._characters = _characters(vocabularies.target)
 
-        @functools.partial(jax.jit, static_argnames=("plan", "max_length"))
-        def run(setting, source, length, index, *, plan, max_length):
-            def one(*sentence):
-                return strategies.find(
-                    translator,
-                    plan,
-                    setting,
-                    *sentence,
-                    beam_size=beam_size,
-                    rows=rows,
-                    max_length=max_length,
-                )
-
-            return jax.vmap(one)(source, length, index)
+        self._run = batch_search(
+            translator,
+            mesh,
+            beam_size=beam_size,
+            rows=rows,
+            slots=batch_size if decoding.queue > 1 else None,
+        )
 
         @functools.partial(jax.jit, static_argnames=("plan", "max_length"))
         def settle(setting, found, source, length, *, plan, max_length):
@@ -96,7 +139,11 @@ class Search:
 
             return jax.vmap(one)(found, source, length)
 
-        self._run, self._settle = run, settle
+        @functools.partial(jax.jit, static_argnames=("plan", "size"))
+        def choose(setting, found, *, plan, size):
+            return jax.vmap(functools.partial(strategies.choose, plan, setting, size=size))(found)
+
+        self._settle, self._choose = settle, choose
         self._cover = jax.jit(jax.vmap(strategies.cover, (0, 0, None)))
 
     def __call__(
@@ -123,12 +170,14 @@ class Search:
             params, decoding.strengths, self._phrases, self._characters, np.uint32(decoding.seed)
         )
         results: list[list[Hypothesis]] = [[] for _ in sentences]
-        for batch in evaluation_batches(sentences, self.vocabularies.source, self.batch_size):
+        size = self.batch_size * self.decoding.queue
+        for batch in evaluation_batches(sentences, self.vocabularies.source, size):
             found = self._found(batch, setting, decoding)
             for row, index in enumerate(batch.index):
                 if index >= 0:
                     one, gaps = jax.tree.map(lambda leaf, row=row: leaf[row], found)
-                    results[index] = self._hypotheses(one, gaps, int(batch.source_length[row]))
+                    length = int(batch.source_length[row])
+                    results[index] = self._hypotheses(one, gaps, length, sentences[int(index)])
             progress(int((batch.index >= 0).sum()))
         return results
 
@@ -148,12 +197,17 @@ class Search:
                 return self._settle(setting, *shard(sentences, self.mesh), **static)
 
             found = rx.escalate(settle, found, *rows, lanes=self.mesh.size)
+        if decoding.search == "mbr":
+            # In steps of a quarter, for each is a program.
+            longest, room = int(found.lengths.max()), found.tokens.shape[-1]
+            size = next(n for n in (room // 4, room // 2, 3 * room // 4, room) if n >= longest)
+            found = self._choose(setting, found, plan=decoding.plan, size=size)
         if decoding.covered:
             found = self._cover(found, batch.source_length, decoding.strengths)
         return jax.device_get((found, found.gap))
 
     def _hypotheses(
-        self, found: rx.BeamResult, gaps: np.ndarray, source_length: int
+        self, found: rx.BeamResult, gaps: np.ndarray, source_length: int, source: str
     ) -> list[Hypothesis]:
         hypotheses: list[Hypothesis] = []
         for k, stop in enumerate(map(rx.StopReason, found.stops)):
@@ -163,18 +217,31 @@ class Search:
             pieces = [int(piece) for piece in found.tokens[k, :length] if piece != EOS]
             if self.decoding.search == "diverse" and pieces in [h.pieces for h in hypotheses]:
                 continue  # another group found it, too
+            attention = found.attention[k, :length, :source_length]
             hypotheses.append(
                 Hypothesis(
-                    self.vocabularies.target.decode(pieces),
+                    self._text(pieces, attention, source),
                     float(found.scores[k]),
                     float(found.log_probs[k]),
                     pieces,
-                    found.attention[k, :length, :source_length],
+                    attention,
                     stop,
                     float(gaps[k]),
                 )
             )
         return hypotheses
+
+    def _text(self, pieces: list[int], attention: np.ndarray, source: str) -> str:
+        target = self.vocabularies.target
+        if not self.decoding.replace_unknown or UNK not in pieces:
+            return target.decode(pieces)
+        labels = rx.decode.replace_unknown(
+            _written(target, pieces),
+            attention,
+            self.vocabularies.source.surfaces(source),
+            unknown=target.labels([UNK])[0],
+        )
+        return "".join(labels).replace(BLANK, " ").strip()
 
 
 def _phrases(phrases: Sequence[str], tokenizer: Tokenizer) -> rx.decode.Automaton | None:
@@ -189,7 +256,14 @@ def _phrases(phrases: Sequence[str], tokenizer: Tokenizer) -> rx.decode.Automato
 
 
 def _characters(tokenizer: Tokenizer) -> np.ndarray:
-    labels = tokenizer.labels(range(tokenizer.size))
-    for piece in (PAD, UNK, BOS, EOS):
-        labels[piece] = ""
+    labels = _written(tokenizer, range(tokenizer.size))
+    labels[UNK] = ""
     return rx.decode.character_table(labels)
+
+
+def _written(tokenizer: Tokenizer, pieces: Sequence[int]) -> list[str]:
+    """Labels, but nothing for pieces that leave no trace in a sentence."""
+    return [
+        "" if piece in (PAD, BOS, EOS) else label
+        for piece, label in zip(pieces, tokenizer.labels(pieces), strict=True)
+    ]

@@ -44,11 +44,11 @@ def find(
     """The translations of `source` [S], `rows` of them, best first.
 
     What is drawn depends on the seed and on `index`, the sentence's number, and on nothing beside
-    the sentence. `exact` is beam search here: see `settle`. Rows of `diverse` may be equal. The
-    scores of `mbr` are expected utilities; all others log-probabilities after the length penalty.
+    the sentence. `exact` is beam search here: see `settle`; and `mbr` gives the candidates: see
+    `choose`. Rows of `diverse` may be equal.
     """
-    step, state, options = _problem(translator, plan, setting, source, length, max_length)
-
+    encoded = _encoded(translator, plan, setting, source, length)
+    step, state, options = _problem(translator, plan, setting, encoded, length, max_length)
     key = jax.random.fold_in(jax.random.key(setting.seed), index)
 
     def drawn() -> rx.BeamResult:
@@ -80,17 +80,44 @@ def find(
             )
             return _pooled(groups)
         case "mbr":
-            found = drawn() if plan.candidates else beam()
-            ranked = rx.minimum_bayes_risk(
-                found.tokens,
-                found.lengths,
-                _utility(plan, setting, max_length),
-                eos=EOS,
-                log_weights=None if plan.candidates else found.log_probs,
-            )
-            return rx.reranked(found, ranked.expected)
+            return drawn() if plan.candidates else beam()
         case _:
             return beam()
+
+
+def find_in_turn(
+    translator: Any,
+    plan: Plan,
+    setting: Setting,
+    source: jax.Array,
+    length: jax.Array,
+    *,
+    beam_size: int,
+    rows: int,
+    max_length: int,
+    slots: int,
+) -> rx.BeamResult:
+    """What `find` gives to each of many sentences, `source` [N, S], `slots` of them at a time.
+
+    Where a sentence is done, the next one takes its place. Beam and greedy search only.
+    """
+    encode = functools.partial(_encoded, translator, plan, setting)
+    encoded = jax.vmap(encode)(source, length)
+    greedy = beam_size == 0 or plan.search == "greedy"
+
+    def make(sentence):
+        encoded, length = sentence
+        step, state, options = _problem(translator, plan, setting, encoded, length, max_length)
+        return rx.decode.beam_loop(
+            step,
+            state,
+            beam_size=1 if greedy else beam_size,
+            n_best=rows,
+            patience=setting.strengths.patience,
+            **options,
+        )
+
+    return rx.decode.refilled(make, (encoded, length), slots=slots)
 
 
 def settle(
@@ -105,9 +132,25 @@ def settle(
     max_length: int,
 ) -> rx.BeamResult:
     """The best translations that there are, if the budget suffices; `found` spares it much."""
-    step, state, options = _problem(translator, plan, setting, source, length, max_length)
+    encoded = _encoded(translator, plan, setting, source, length)
+    step, state, options = _problem(translator, plan, setting, encoded, length, max_length)
     budget = setting.strengths.budget
     return rx.exact_search(step, state, n_best=rows, budget=budget, incumbent=found, **options)
+
+
+def choose(plan: Plan, setting: Setting, found: rx.BeamResult, *, size: int) -> rx.BeamResult:
+    """The candidates `found` by their expected utility, which is their score then.
+
+    None is longer than `size`: the work grows as its square, and `found` has room for any.
+    """
+    ranked = rx.minimum_bayes_risk(
+        found.tokens[:, :size],
+        found.lengths,
+        _utility(plan, setting, size, found.tokens.shape[1]),
+        eos=EOS,
+        log_weights=None if plan.candidates else found.log_probs,
+    )
+    return rx.reranked(found, ranked.expected)
 
 
 def cover(found: rx.BeamResult, length: jax.Array, strengths: Strengths) -> rx.BeamResult:
@@ -121,11 +164,25 @@ def cover(found: rx.BeamResult, length: jax.Array, strengths: Strengths) -> rx.B
     return rx.reranked(found, found.scores + jax.vmap(penalty)(found.attention), bound=found.bound)
 
 
+def _encoded(
+    translator: Any, plan: Plan, setting: Setting, source: jax.Array, length: jax.Array
+) -> Any:
+    with _precision(plan):
+        return translator.encode(setting.params, source, length)
+
+
+def _precision(plan: Plan) -> Any:
+    as_the_user_chose = getattr(jax.config, "jax_default_matmul_precision", None)
+    return jax.default_matmul_precision(
+        "BF16_BF16_F32" if plan.precision == "bfloat16" else as_the_user_chose
+    )
+
+
 def _problem(
     translator: Any,
     plan: Plan,
     setting: Setting,
-    source: jax.Array,
+    encoded: Any,
     length: jax.Array,
     max_length: int,
 ) -> tuple[Any, Any, dict[str, Any]]:
@@ -145,10 +202,17 @@ def _problem(
         processors.append(rx.decode.keep_top_k(strengths.top_k))
     if plan.top_p:
         processors.append(rx.decode.keep_top_p(strengths.top_p))
-    memory, state = translator.encode(setting.params, source, length)
-    step, state = rx.processed(
-        functools.partial(translator.step, setting.params, memory), state, *processors
-    )
+    memory, state = encoded
+    plain = functools.partial(translator.step, setting.params, memory)
+
+    def rounded(state, piece):
+        # The cell's own products are rounded by `rx.scan`, on CPUs too: so, a scan of one step.
+        with _precision(plan):
+            state, output = rx.scan(plain, state, piece[None])
+        return state, jax.tree.map(lambda leaf: leaf[0], output)
+
+    step = rounded if plan.precision == "bfloat16" else plain
+    step, state = rx.processed(step, state, *processors)
     options = {
         "bos": BOS,
         "eos": EOS,
@@ -173,13 +237,14 @@ def _pooled(found: rx.BeamResult) -> rx.BeamResult:
     return rx.reranked(rows._replace(**whole), rows.scores, bound=whole["bound"])
 
 
-def _utility(plan: Plan, setting: Setting, max_length: int) -> Any:
+def _utility(plan: Plan, setting: Setting, size: int, max_length: int) -> Any:
     match plan.utility:
         case "bleu":
             return rx.decode.sentence_bleu()
         case "chrf":
             assert setting.characters is not None
-            counted = rx.decode.chrf(setting.characters, size=6 * max_length)
+            most = min(6 * max_length, setting.characters.shape[1] * size)
+            counted = rx.decode.chrf(setting.characters, size=most)
             # NaN: longer than any good translation, and so like none.
             return lambda *pair: jnp.nan_to_num(counted(*pair))
         case _:

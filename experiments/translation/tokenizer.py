@@ -24,6 +24,7 @@ import sentencepiece
 from experiments.common.errors import UserError
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
+BLANK = "\u2581"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +83,10 @@ class Tokenizer:
     def labels(self, pieces: Sequence[int]) -> list[str]:
         """Each piece as text, for plots: "▁" where a word begins, "</s>" for EOS."""
         return [self._processor.id_to_piece(int(piece)) for piece in pieces]
+
+    def surfaces(self, text: str) -> list[str]:
+        """The pieces of a sentence as text; unlike in `labels`, what is unknown stays as it is."""
+        return self._processor.encode(" ".join(text.split()), out_type=str)
 
 
 class Vocabularies(NamedTuple):

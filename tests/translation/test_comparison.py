@@ -77,6 +77,7 @@ def test_the_report_and_that_rows_are_kept(cli, command, copy, config, monkeypat
     assert re.findall(r"^\| (.*?) *\| +\d+\.\d+ \| +± ", result.out, re.M) == ROWS * 2
     report = read_json(copy.evaluation / "test.compare.json")
     assert list(report["rows"]) == ROWS
+    assert [label for label, line in report["rows"].items() if line["p"] is None] == ["beam 3"]
     table = (copy.evaluation / "test.compare.md").read_text(encoding="utf-8")
     assert table.rstrip().split("\n\n")[0] == result.out.rstrip().split("\n\n")[-1]
     assert (copy.plots / "compare-test.png").read_bytes().startswith(b"\x89PNG\r\n")
@@ -120,6 +121,7 @@ def check_rows(copy, config, lines):
         (["--beam", 2, "--exact-beam", -1], ["at least"]),
         (["--sentences", 0], ["number of sentences must be at least 1; got 0"]),
         (["--split", "tset"], ["no split 'tset'"]),
+        (["--baseline", "beam 3"], ["one of the rows beam 1, beam 2,", "got 'beam 3'"]),
         (["--budget", 0], ["budget must be at least 1; got 0"]),
         (["--average", 0], ["average must be at least 1"]),
     ],
