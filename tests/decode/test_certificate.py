@@ -56,7 +56,7 @@ def claims_are_true(result, all_rows):
 @x64()
 def test_every_claim_is_true_whatever_the_budget(search, n_best, beam_size, width):
     """Also where the frontier overflows: it holds four prefixes."""
-    count, size = 60, 5
+    count, size = 250, 5
     models = slow.random_models(70, count, 4, sharpness=2.0)
     options = random_options(71, count, size)
     rooms = {} if search is rx.exact_search else {"frontier": 4}

@@ -39,9 +39,9 @@ def truth(models, options, i):
 
 
 CASES = [  # vocabulary, max_length, width, n_best, beam_size, count
-    (2, 6, 1, 3, 0, 100),
-    (3, 6, 1, 1, 0, 200),
-    (4, 5, 3, 6, 2, 80),
+    (2, 6, 1, 3, 0, 1000),
+    (3, 6, 1, 1, 0, 500),
+    (4, 5, 3, 6, 2, 300),
     (9, 4, 1, 4, 0, 30),  # here a level cannot keep all its extensions
 ]
 
@@ -71,7 +71,7 @@ def test_it_is_enumeration(vocabulary, size, width, n_best, beam, count):
 
 @pytest.mark.parametrize(
     ("vocabulary", "size", "width", "n_best", "beam", "count"),
-    [(3, 6, 1, 1, 0, 100), (4, 5, 3, 6, 2, 50)],
+    [(3, 6, 1, 1, 0, 500), (4, 5, 3, 6, 2, 200)],
 )
 @x64()
 def test_best_first_is_enumeration(vocabulary, size, width, n_best, beam, count):
