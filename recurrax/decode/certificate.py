@@ -155,7 +155,8 @@ def joined(old: BeamResult | None, new: BeamResult) -> BeamResult:
         return new
     size = new.tokens.shape[0]
     same = (old.tokens[:, None] == new.tokens).all(-1) & (old.lengths[:, None] == new.lengths)
-    twice = (same & (old.stops[:, None] == new.stops)).any(0)
+    same &= (old.stops[:, None] == new.stops) & (new.stops != StopReason.EMPTY)
+    twice = same.any(0)
     shared = {"bound": None, "steps": None, "invalid": None}
     rows: Any = jax.tree.map(
         lambda a, b: jnp.concatenate([a.astype(b.dtype), b]),

@@ -49,7 +49,7 @@ def diverse_beam_search(
       groups: G, how many groups there are.
       beam_size: K, the number of live hypotheses of each group.
       diversity: what a token costs for each earlier use of it, at least 0; traced. 0 makes the
-        groups alike.
+        groups alike, infinity forbids it.
       n_best: N, the rows of each group; all `beam_size` if None.
 
     Returns:
@@ -86,7 +86,8 @@ def diverse_beam_search(
             # none has more log-probability than the least of the pool: the bounds stay right.
             pool = likeliest(search.log_probs, logits, given.eos, may_end, count * width + 2)
             uses = (pool.tokens[:, None] == used[:, search.t].ravel()).sum(-1)
-            cost = strength * jnp.where(pool.ends, 0, uses).astype(strength.dtype)
+            again = ~pool.ends & (uses > 0)  # not a product alone: of 0 and an infinite strength
+            cost = jnp.where(again, strength * uses.astype(strength.dtype), 0)
             carried = search.carried[pool.parents] + cost
             return pool._replace(
                 log_probs=jnp.where(pool.totals > -jnp.inf, pool.log_probs, -jnp.inf),

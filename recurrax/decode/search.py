@@ -111,8 +111,9 @@ def loop(
         totals, chosen = _first(pool, going, min(width + 1, going.shape[0]))
         if pool.order is None:
             pruned = totals[width:].max(initial=-jnp.inf)
-        else:
-            pruned = going.at[chosen[:width]].set(-jnp.inf).max()
+        else:  # where few may live, places are chosen that are not taken
+            left = jnp.where(totals[:width] > -jnp.inf, -jnp.inf, going[chosen[:width]])
+            pruned = going.at[chosen[:width]].set(left).max()
         totals, chosen = totals[:width], chosen[:width]
         if width == 1:  # nothing is left of a beam of one that has ended
             pruned = jnp.where(ends[0], jnp.maximum(pruned, totals[0]), pruned)

@@ -102,6 +102,28 @@ def test_a_minimum_beyond_the_limit_cuts_everything():
     assert result.lengths.tolist() == [3, 3]
 
 
+def test_no_row_stands_twice_after_an_incumbent_with_empty_rows():
+    """Of the beam's two prefixes one leads nowhere, and the third sequence it did not look at."""
+    rows = jnp.log(jnp.array([[0.2, 0, 0.5, 0.3], [1.0, 0, 0, 0], [0, 0, 0, 0], [0, 1.0, 0, 0]]))
+
+    def step(read, token):  # the start token is 0 as well: word 0 is only followed by the end
+        return read + 1, jnp.where((read > 0) & (token == 0), rows[3], rows[token])
+
+    options = {"bos": 0, "eos": EOS, "max_length": 4}
+    for search_again in (rx.exact_search, rx.best_first_search):
+
+        @jax.jit
+        def both(search_again=search_again):
+            found = rx.beam_search(step, 0, beam_size=2, **options)
+            more = {"incumbent": found, "n_best": 4, "budget": 30}
+            return found, search_again(step, 0, **options, **more)
+
+        found, exact = both()
+        assert sequences(found) == [[3, 1], []]
+        assert sequences(exact) == [[3, 1], [0, 1], [], []]
+        assert exact.settled
+
+
 def test_a_limit_of_zero_searches_nothing():
     result = search(by_time([0, 5, 0]), 0, length_limit=0)
     assert result.steps == 0
@@ -176,6 +198,15 @@ def good(state, token):
         ({"length_penalty": np.nan}, ValueError, "length_penalty must not be NaN"),
         ({"length_penalty": jnp.ones(2)}, ValueError, r"length_penalty must be one number.*\(2,\)"),
         ({"length_penalty": "gnmt"}, TypeError, "length_penalty must be a number, got 'gnmt'"),
+        (
+            {"length_penalty": rx.gnmt(jnp.ones(3))},
+            ValueError,
+            r"length_penalty must give one number .*\(3,\)",
+        ),
+        ({"length_penalty": None}, TypeError, "length_penalty must be a number, got None"),
+        ({"length_penalty": True}, TypeError, "length_penalty must be a real number, got True"),
+        ({"bos": None}, TypeError, "bos must be an integer, got None"),
+        ({"bos": 2**40}, TypeError, "bos must be an integer, got 1099511627776"),
         ({"patience": 0}, ValueError, "patience must be above 0, got 0"),
         ({"step": None}, TypeError, "step must be a function of .state, token., got None"),
         ({"step": lambda s, t: s}, TypeError, "step must return .state, logits."),

@@ -64,8 +64,9 @@ def plain_groups(model, groups, width, options, strength, n_best):
                     if token == EOS and t + 1 < options.min_length:
                         continue
                     again = 0 if token == EOS else used[t].count(token)
-                    extended = (*tokens, token), total + log_prob, cost + strength * again, state
-                    candidates.append(extended)
+                    more = cost + strength * again if again else cost
+                    if more < np.inf:
+                        candidates.append(((*tokens, token), total + log_prob, more, state))
             candidates.sort(key=lambda c: c[2] - c[1])
             ended = [c for c in candidates[:width] if c[0][-1] == EOS]
             for tokens, total, _, _ in ended:
@@ -95,7 +96,7 @@ def test_groups_are_the_documented_loop(vocabulary, size, groups, width, n_best)
     count = 150
     models = slow.random_models(50, count, vocabulary)
     options = random_options(51, count, size)
-    strengths = np.random.default_rng(52).choice([0.0, 0.3, 1.0, 5.0], count)
+    strengths = np.random.default_rng(52).choice([0.0, 0.3, 1.0, 5.0, np.inf], count)
     with x64():
         static = {"groups": groups, "beam_size": width, "max_length": size, "n_best": n_best}
         result = jax.tree.map(np.asarray, diverse(models, options, strengths, **static))
