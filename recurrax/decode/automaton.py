@@ -103,7 +103,7 @@ def explored(
       most: so many states are an error, not a machine without memory.
 
     Raises:
-      ValueError: more than `most` states.
+      ValueError: more than `most` states; a negative token.
 
     >>> import recurrax as rx
     >>> def leave(depth):  # brackets, 0 and 1, at most three deep, around any other tokens
@@ -128,6 +128,8 @@ def explored(
     for state in queue:  # which grows meanwhile
         exceptions, otherwise = leave(state)
         others.append(number(otherwise))
+        if min(exceptions, default=0) < 0:
+            raise ValueError(f"explored: a token must not be negative, got {min(exceptions)}")
         row = {token: number(target) for token, target in exceptions.items()}
         rows.append({token: target for token, target in row.items() if target != others[-1]})
     width = max(map(len, rows))

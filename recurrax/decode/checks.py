@@ -37,7 +37,7 @@ def scalar(
     """A traced integer scalar; its range is checked where it is known."""
     try:
         array = jnp.asarray(value)
-    except TypeError:
+    except (TypeError, ValueError, OverflowError):  # a string; None; more than 32 bits
         raise TypeError(f"{function}: {name} must be an integer, got {value!r}") from None
     if array.ndim != 0:
         raise ValueError(
@@ -64,13 +64,21 @@ def beam(function: str, beam_size: Any, n_best: Any) -> tuple[int, int]:
 
 
 def number(
-    function: str, name: str, value: Any, *, above: float = -np.inf, low: float = -np.inf
+    function: str,
+    name: str,
+    value: Any,
+    *,
+    above: float = -np.inf,
+    low: float = -np.inf,
+    high: float = np.inf,
 ) -> Any:
     """A traced real scalar that is not NaN, as far as that is known."""
     try:
         array = jnp.asarray(value)
-    except TypeError:
+    except (TypeError, ValueError):  # a string; None
         raise TypeError(f"{function}: {name} must be a number, got {value!r}") from None
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer)):
+        raise TypeError(f"{function}: {name} must be a real number, got {value!r}")
     if array.ndim != 0:
         raise ValueError(f"{function}: {name} must be one number, got shape {array.shape}")
     if not isinstance(array, Tracer):
@@ -80,6 +88,8 @@ def number(
             raise ValueError(f"{function}: {name} must be above {above}, got {value}")
         if float(array) < low:
             raise ValueError(f"{function}: {name} must be at least {low}, got {value}")
+        if float(array) > high:
+            raise ValueError(f"{function}: {name} must be at most {high}, got {value}")
     return value
 
 

@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrax.core import check_length
 from recurrax.decode import checks
 
 
@@ -72,5 +71,7 @@ def _coverage(
             f"{np.shape(weights)}. Use jax.vmap for several"
         )
     size = weights.shape[1]
-    count = size if source_length is None else check_length(source_length, size)
-    return weights.sum(0), jnp.arange(size) < count
+    count = size if source_length is None else source_length
+    count = checks.scalar(function, "source_length", count, low=0, high=size)
+    wide = jnp.promote_types(weights.dtype, jnp.float32)
+    return weights.sum(0, dtype=wide), jnp.arange(size) < count

@@ -18,6 +18,8 @@ from jax.core import Tracer
 from recurrax.decode import checks
 from recurrax.decode.packing import packed
 
+_NEVER = -1e30  # a log-probability that many frames can add up, and that no alignment has
+
 
 class CTCResult(NamedTuple):
     """Labelings of one example, best first."""
@@ -50,8 +52,9 @@ def ctc_loss(
     """-log p(labels | logits), over all alignments, for one example: `optax.ctc_loss`.
 
     What the padding holds, NaN too, changes neither the loss nor its gradient. The loss is inf, and
-    its gradient zero, where the labels do not fit into the frames (each needs one, and one more
-    between two equal ones), and NaN where a label is the blank or outside the vocabulary.
+    its gradient zero, where no alignment is possible: the labels do not fit into the frames (each
+    needs one, and one more between two equal ones), or logits of -inf forbid all that do. It is NaN
+    where a label is the blank or outside the vocabulary.
 
     Args:
       logits: [T, V], not necessarily normalised; T and V at least 1.
@@ -81,16 +84,18 @@ def ctc_loss(
     )
     counted = jnp.arange(size) < count
     valid = jnp.arange(logits.shape[0]) < frames
+    logits = jnp.where(valid[:, None], logits, 0)
+    forbidden = (logits == -jnp.inf).all(1).any()
     loss = optax.ctc_loss(
-        jnp.where(valid[:, None], logits, 0)[None],
+        jnp.where(logits == -jnp.inf, _NEVER, logits)[None],
         (1 - valid.astype(logits.dtype))[None],
         jnp.where(counted, labels, blank)[None],
         (1 - counted.astype(logits.dtype))[None],
         blank_id=int(blank),
+        log_epsilon=_NEVER,
     )[0]
-    repeats = (labels[1:] == labels[:-1]) & counted[1:]
     wrong = counted & ((labels < 0) | (labels >= logits.shape[1]) | (labels == blank))
-    loss = jnp.where(count + repeats.sum() <= frames, loss, jnp.inf)
+    loss = jnp.where(forbidden | (loss >= -_NEVER / 2), jnp.inf, loss)
     return jnp.where(wrong.any(), jnp.nan, loss)
 
 

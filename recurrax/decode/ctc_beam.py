@@ -87,10 +87,7 @@ def ctc_beam_search(
     """
     name = "ctc_beam_search"
     logits, frames, blank = frames_of(name, logits, length, blank)
-    width = checks.positive(name, "beam_size", beam_size)
-    rows = width if n_best is None else checks.positive(name, "n_best", n_best)
-    if rows > width:
-        raise ValueError(f"{name}: n_best must be at most beam_size={width}, got {rows}")
+    width, rows = checks.beam(name, beam_size, n_best)
     size, vocabulary = logits.shape
     size = size if max_length is None else checks.positive(name, "max_length", max_length)
     checks.number(name, "weight", weight)
@@ -166,6 +163,8 @@ def _reader(name, language_model, vocabulary, dtype, weight):
     """A function that reads one token, and what it gives after the start token; None without."""
     if language_model is None:
         return None, None
+    if not isinstance(language_model, LanguageModel):
+        raise TypeError(f"{name}: language_model must be a LanguageModel, got {language_model!r}")
     name = f"{name}: language_model"
     step, state, bos, eos = language_model
     state, _, known, _ = checks.checked_step(name, step, state)

@@ -48,8 +48,8 @@ def ensemble(
       their attentions.
 
     Raises:
-      ValueError: no models; an unknown mean; weights of a wrong shape or negative; vocabularies of
-        different sizes. TypeError: a model is no such pair.
+      ValueError: no models; an unknown mean; weights of a wrong shape, negative, or in a linear
+        mean all 0; vocabularies of different sizes. TypeError: a model is no such pair.
 
     >>> import jax.numpy as jnp, recurrax as rx
     >>> sure = lambda state, token: (state, jnp.log(jnp.array([0.9, 0.1])))
@@ -64,10 +64,7 @@ def ensemble(
     models = tuple(models)
     if not models:
         raise ValueError(f"{name}: models must not be empty")
-    for model in models:
-        if not isinstance(model, tuple) or len(model) != 2:
-            raise TypeError(f"{name}: each model must be a pair (step, state), got {model!r}")
-        check_function(name, "each model's step", model[0])
+    _check_models(name, models)
     if mean not in ("linear", "log_linear"):
         raise ValueError(f"{name}: mean must be 'linear' or 'log_linear', got {mean!r}")
     if weights is None:
@@ -76,6 +73,8 @@ def ensemble(
         raise ValueError(f"{name}: weights must have shape [{len(models)}], got {weights}")
     if not isinstance(weights, Tracer) and not (np.asarray(weights) >= 0).all():
         raise ValueError(f"{name}: weights must not be negative, got {weights}")
+    if not isinstance(weights, Tracer) and mean == "linear" and not np.asarray(weights).any():
+        raise ValueError(f"{name}: weights must not all be 0 in a linear mean, got {weights}")
 
     def step(states, token):
         after, outputs, attention = _read(name, [model for model, _ in models], states, token)
@@ -99,8 +98,12 @@ def shallow_fusion(model: Model, language_model: Model, weight: float | jax.Arra
     Args:
       model, language_model: pairs `(step, state)` over one vocabulary.
       weight: traced; 0 is the model alone.
+
+    Raises:
+      ValueError: vocabularies of different sizes. TypeError: a model is no such pair.
     """
     name = "shallow_fusion"
+    _check_models(name, (model, language_model))
     checks.number(name, "weight", weight)
 
     def step(states, token):
@@ -109,6 +112,13 @@ def shallow_fusion(model: Model, language_model: Model, weight: float | jax.Arra
         return after, StepOutput(_weighted(votes, outputs), attention[0])
 
     return step, (model[1], language_model[1])
+
+
+def _check_models(function: str, models: Sequence[Any]) -> None:
+    for model in models:
+        if not isinstance(model, tuple) or len(model) != 2:
+            raise TypeError(f"{function}: each model must be a pair (step, state), got {model!r}")
+        check_function(function, "each model's step", model[0])
 
 
 def _read(function: str, steps: Sequence[checks.Step], states: Any, token: jax.Array):

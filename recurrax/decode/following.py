@@ -50,17 +50,20 @@ def following(
     """
     name = "following"
     check_automaton(name, automaton)
-    end = checks.scalar(name, "eos", eos, low=0)
+    dense = automaton.tokens is None
+    last = automaton.targets.shape[1] - 1 if dense else None
+    end = checks.scalar(name, "eos", eos, low=0, high=last)
     if not any(isinstance(leaf, Tracer) for leaf in (eos, automaton.targets)):
         targets = np.asarray(automaton.targets)
-        dense = automaton.tokens is None
         reads = targets[:, int(eos)] if dense else targets[np.asarray(automaton.tokens) == int(eos)]
         if (reads >= 0).any():
             raise ValueError(
                 f"{name}: the automaton must not read the end token {eos}; `accepting` says where "
                 "it may stand"
             )
-    limit = None if length_limit is None else checks.scalar(name, "length_limit", length_limit)
+    limit = (
+        None if length_limit is None else checks.scalar(name, "length_limit", length_limit, low=0)
+    )
 
     def apply(memory, token, logits):
         t, state = memory

@@ -63,6 +63,8 @@ def minimum_bayes_risk(
     check_function(name, "utility", utility)
     eos = checks.scalar(name, "eos", eos, low=0)
     tokens, lengths = _rows(name, "tokens", tokens, lengths)
+    if evidence is not None and (not isinstance(evidence, tuple) or len(evidence) != 2):
+        raise TypeError(f"{name}: evidence must be a pair (tokens, lengths), got {evidence!r}")
     others, other_lengths = (
         (tokens, lengths) if evidence is None else _rows(name, "evidence", *evidence)
     )
@@ -80,7 +82,7 @@ def minimum_bayes_risk(
     def expected(row):
         # One candidate at a time: all pairs at once would hold N * M tables of T * R.
         utilities = jax.vmap(lambda *other: utility(*row, *other))(others, other_texts)
-        return jnp.where(weights > 0, weights * utilities, 0).sum()
+        return jnp.where(weights == 0, 0, weights * utilities).sum()
 
     scores = jnp.where(lengths > 0, lax.map(expected, (tokens, texts)), -jnp.inf)
     # NaN behind everything, also behind the empty rows.

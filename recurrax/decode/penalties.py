@@ -39,7 +39,16 @@ def word_reward(reward: float | jax.Array) -> LengthPenalty:
 
 def as_penalty(function: str, value: float | jax.Array | LengthPenalty) -> LengthPenalty:
     """A number is the alpha of `gnmt`; a function of (log_prob, length) is taken as it is."""
-    return value if callable(value) else gnmt(checks.number(function, "length_penalty", value))
+    if not callable(value):
+        return gnmt(checks.number(function, "length_penalty", value))
+    scalars = (jax.ShapeDtypeStruct((), dtype) for dtype in (jnp.float32, jnp.int32))
+    shape = getattr(jax.eval_shape(value, *scalars), "shape", None)
+    if shape != ():
+        raise ValueError(
+            f"{function}: length_penalty must give one number for a log-probability and a length, "
+            f"got shape {shape}. Use jax.vmap for several"
+        )
+    return value
 
 
 def best_possible(

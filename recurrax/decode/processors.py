@@ -101,7 +101,12 @@ def bias(values: jax.typing.ArrayLike) -> Processor:
     values = jnp.asarray(values)
     if values.ndim != 1:
         raise ValueError(f"bias: values must have shape [V], got {values.shape}")
-    return without_memory(lambda logits: logits + values.astype(logits.dtype))
+
+    def change(logits):
+        check_vocabulary("bias", values.shape[0], logits)
+        return logits + values.astype(logits.dtype)
+
+    return without_memory(change)
 
 
 def bias_by_step(values: jax.typing.ArrayLike) -> Processor:
@@ -110,10 +115,13 @@ def bias_by_step(values: jax.typing.ArrayLike) -> Processor:
     -inf suppresses a token at that place: for example the end token as the first one.
     """
     values = jnp.asarray(values)
-    if values.ndim != 2:
-        raise ValueError(f"bias_by_step: values must have shape [P, V], got {values.shape}")
+    if values.ndim != 2 or values.shape[0] == 0:
+        raise ValueError(
+            f"bias_by_step: values must have shape [P, V] with P > 0, got {values.shape}"
+        )
 
     def change(t, logits):
+        check_vocabulary("bias_by_step", values.shape[1], logits)
         return logits + values.at[t].get(mode="fill", fill_value=0).astype(logits.dtype)
 
     return by_step(change)
@@ -137,7 +145,7 @@ def force_prefix(tokens: jax.typing.ArrayLike) -> Processor:
     has probability 1 in the changed distribution: the scores are those of what follows, given the
     prefix.
     """
-    tokens = integers("force_prefix", "tokens", tokens)
+    tokens = jnp.append(integers("force_prefix", "tokens", tokens), -1)  # none may be forced
 
     def change(t, logits):
         wanted = tokens.at[t].get(mode="fill", fill_value=-1)
@@ -152,7 +160,8 @@ def relative_length(
 ) -> jax.Array:
     """round(ratio * source_length) + offset, at least 0: a `min_length` or `length_limit`. Traced.
 
-    The search cuts it off at its own `max_length`.
+    In a batch, where it is traced, a search cuts a `length_limit` off at its own `max_length`; one
+    whose value is known must not exceed it.
     """
     name = "relative_length"
     source_length = checks.scalar(name, "source_length", source_length, low=0)
@@ -169,6 +178,15 @@ def without_memory(change: Callable[[jax.Array], jax.Array]) -> Processor:
 def by_step(change: Callable[[jax.Array, jax.Array], jax.Array]) -> Processor:
     """The processor that makes `change(t, logits)` before token t, counted from 0."""
     return Processor(jnp.zeros((), jnp.int32), lambda t, token, logits: (t + 1, change(t, logits)))
+
+
+def check_vocabulary(function: str, size: int, logits: jax.Array) -> None:
+    """Raises where a processor was made for another vocabulary: one of 1 would fit in silence."""
+    if logits.shape != (size,):
+        raise ValueError(
+            f"{function}: made for a vocabulary of {size}, but the step returns logits of shape "
+            f"{logits.shape}"
+        )
 
 
 def integers(function: str, argument: str, values: Any) -> jax.Array:

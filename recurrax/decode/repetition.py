@@ -11,11 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from recurrax.decode import checks
-from recurrax.decode.processors import Processor, integers
+from recurrax.decode.processors import Processor, check_vocabulary, integers
 
 
 def repetition_penalty(penalty: float | jax.Array, vocabulary: int) -> Processor:
-    """Multiplies the log-probability of each token that is there already (Keskar et al. 2019)."""
+    """Multiplies the log-probability of each token that is there already: above 1, less likely.
+
+    After Keskar et al. 2019, who divide raw scores, so that it depends on where their zero is.
+    """
     checks.number("repetition_penalty", "penalty", penalty, above=0)
     return _counting(
         "repetition_penalty",
@@ -86,6 +89,7 @@ def _counting(
     vocabulary = checks.positive(function, "vocabulary", vocabulary)
 
     def apply(state, token, logits):
+        check_vocabulary(function, vocabulary, logits)
         started, counts = state
         counts = counts + ((jnp.arange(vocabulary) == token) & started)
         return (jnp.ones_like(started), counts), change(counts, logits)

@@ -17,8 +17,8 @@ def reranked(
     """The rows of one example's `result`, sorted by `scores` [N] instead of its own.
 
     The new scores are any function of the rows: a reverse model, a language model, a coverage
-    penalty, a metric. For noisy-channel ranking (Li et al. 2016), with `source` as the target of a
-    reverse model that reads the row::
+    penalty, a metric. For ranking by both directions (Li et al. 2016; as a noisy channel, Yee et
+    al. 2019), with `source` as the target of a reverse model that reads the row::
 
         backward = jax.vmap(lambda tokens, n: rx.score(*reverse(tokens, n), source, bos=1).log_prob)
         result = rx.reranked(result, result.scores + 0.5 * backward(result.tokens, result.lengths))

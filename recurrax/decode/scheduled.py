@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 
 from recurrax.decode import checks
 
@@ -60,9 +59,7 @@ def scheduled_sampling(
         should.
     """
     name = "scheduled_sampling"
-    checks.number(name, "rate", rate)
-    if not isinstance(rate, Tracer) and not 0 <= float(rate) <= 1:
-        raise ValueError(f"{name}: rate must lie in [0, 1], got {rate}")
+    checks.number(name, "rate", rate, low=0, high=1)
     size = checks.positive(name, "vocabulary", vocabulary)
     soft = temperature is not None
     if soft:

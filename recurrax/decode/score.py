@@ -10,6 +10,7 @@ from jax import lax
 
 from recurrax.decode import checks
 from recurrax.decode.penalties import LengthPenalty, as_penalty
+from recurrax.decode.processors import log_probs
 from recurrax.decode.records import ScoreResult
 
 
@@ -30,7 +31,7 @@ def score(
     Args:
       step, state, bos, length_penalty: see `rx.beam_search`.
       tokens: [T] integers, without the start token. What stands past the length is not looked at;
-        a token outside the vocabulary gives NaN.
+        a token outside the vocabulary gives NaN, one that the step forbids -inf.
       length: how many of them count; all if None. Traced. At length 0 the log-probability is zero.
 
     Raises:
@@ -49,7 +50,7 @@ def score(
     size = tokens.shape[0]
     count = checks.scalar(name, "length", size if length is None else length, low=0, high=size)
     penalty = as_penalty(name, length_penalty)
-    state, dtype, vocabulary, _ = checks.checked_step(name, step, state)
+    state, _, vocabulary, _ = checks.checked_step(name, step, state)
     bos = checks.scalar(name, "bos", bos, low=0, high=vocabulary - 1)
     valid = jnp.arange(size) < count
     known = (tokens >= 0) & (tokens < vocabulary)
@@ -59,14 +60,12 @@ def score(
         state, token = carry
         state, output = step(state, token)
         logits, attention = checks.split_output(output)
-        logits = logits.astype(dtype)
-        log_prob = logits[target] - checks.log_normalizer(logits, logits.max())
-        return (state, target), (log_prob, attention)
+        return (state, target), (log_probs(logits)[target], attention)
 
-    _, (log_probs, attention) = lax.scan(body, (state, bos), targets)
-    log_probs = jnp.where(known, log_probs, jnp.nan)
-    log_probs = jnp.where(valid, log_probs, jnp.zeros_like(log_probs))
-    total = log_probs.sum()
+    _, (token_log_probs, attention) = lax.scan(body, (state, bos), targets)
+    token_log_probs = jnp.where(known, token_log_probs, jnp.nan)
+    token_log_probs = jnp.where(valid, token_log_probs, jnp.zeros_like(token_log_probs))
+    total = token_log_probs.sum()
 
     def attended(leaf):
         keep = valid.reshape(valid.shape + (1,) * (leaf.ndim - 1))
@@ -75,6 +74,6 @@ def score(
     return ScoreResult(
         score=jnp.where(count > 0, penalty(total, jnp.maximum(count, 1)), total),
         log_prob=total,
-        token_log_probs=log_probs,
+        token_log_probs=token_log_probs,
         attention=jax.tree.map(attended, attention),
     )

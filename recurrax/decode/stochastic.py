@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from recurrax.core import split_key
 from recurrax.decode import checks
 from recurrax.decode.backtrace import Search
 from recurrax.decode.largest import largest
@@ -96,7 +97,7 @@ def stochastic_beam_search(
         length_penalty=length_penalty,
     )
     width = checks.positive(name, "samples", samples) + 1  # the last one is the threshold
-    root_key, key = jax.random.split(key)
+    root_key, key = split_key(name, key)
     parts = loop(
         _sampled(given, key),
         width,

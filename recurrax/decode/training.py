@@ -44,8 +44,8 @@ def minimum_risk_loss(
       log_probs: [N] log-probabilities of whole sequences, differentiable.
       risks: [N], lower is better; no gradient passes.
       sharpness: alpha; the default is the paper's. Traced.
-      valid: [N] bool, which rows are candidates; None: those above -inf. Without any, the loss
-        is 0.
+      valid: [N] bool, which rows are candidates; None: all but those at -inf. Without any, the
+        loss is 0.
 
     Raises:
       ValueError, TypeError: an argument out of its range or of a wrong shape, while tracing.
@@ -84,7 +84,8 @@ def sampled_risk_loss(
       log_probs: [N] log-probabilities of whole sequences from `rx.sample`, differentiable: scored
         again as for `minimum_risk_loss`.
       risks: [N], lower is better; no gradient passes.
-      valid: [N] bool, which rows are samples; None: those above -inf. Without any, the loss is 0.
+      valid: [N] bool, which rows are samples; None: all but those at -inf. Without any, the loss
+        is 0.
 
     Raises:
       ValueError, TypeError: an argument of a wrong shape, while tracing.
@@ -126,7 +127,8 @@ class Distilled(NamedTuple):
     row: jax.Array
     """[] int32, which hypothesis it was."""
     valid: jax.Array
-    """[] bool: it ended by itself. What was cut is no target to learn from."""
+    """[] bool: it ended by itself, and its utility, if there is one, is no NaN. What was cut is no
+    target to learn from."""
 
 
 def distilled(
@@ -156,6 +158,11 @@ def distilled(
     name = "distilled"
     if (gold is None) != (utility is None):
         raise ValueError(f"{name}: gold and utility belong together: give both or neither")
+    if jnp.ndim(result.lengths) != 1:
+        raise ValueError(
+            f"{name}: result must be of one example, with lengths of shape [N], got "
+            f"{jnp.shape(result.lengths)}. Use jax.vmap for the batch"
+        )
     eos = checks.scalar(name, "eos", eos, low=0)
     ended = result.stops == StopReason.EOS
     row = jnp.argmax(ended).astype(jnp.int32)
@@ -170,7 +177,9 @@ def distilled(
         texts = text_lengths(result.tokens, result.lengths, eos)
         gold_text = text_lengths(gold[None], count[None], eos)[0]
         alike = jax.vmap(utility, (0, 0, None, None))(result.tokens, texts, gold, gold_text)
-        row = jnp.argmax(jnp.where(ended, alike, -jnp.inf)).astype(jnp.int32)
+        known = ended & ~jnp.isnan(alike)  # NaN would be the largest
+        row = jnp.argmax(jnp.where(known, alike, -jnp.inf)).astype(jnp.int32)
+        ended &= known
     return Distilled(result.tokens[row], result.lengths[row], row, ended[row])
 
 
@@ -183,7 +192,8 @@ def _candidates(name, log_probs, risks, valid):
             f"{name}: log_probs must have shape [N] with N > 0 for one example, got "
             f"{log_probs.shape}. Use jax.vmap for the batch"
         )
-    valid = log_probs > -jnp.inf if valid is None else jnp.asarray(valid)
+    # NaN counts, so that it is seen.
+    valid = log_probs != -jnp.inf if valid is None else jnp.asarray(valid)
     for argument, array in (("risks", risks), ("valid", valid)):
         if array.shape != log_probs.shape:
             raise ValueError(

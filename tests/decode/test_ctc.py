@@ -82,6 +82,30 @@ def test_the_loss_and_its_gradient_are_those_of_the_enumeration():
     assert 10 < impossible < count / 2
 
 
+def test_logits_of_minus_infinity_forbid_a_label():
+    """In one frame or in all, of the target or not: against enumeration; and a frame of nothing."""
+    count, frames, target = 60, 4, (1, 2)
+    rng = np.random.default_rng(11)
+    logits = 2 * rng.normal(size=(count, frames, V))
+    logits[rng.random((count, frames, V)) < 0.3] = -np.inf
+    logits[:20, :, 3] = -np.inf
+    logits[0, 1] = -np.inf
+    losses, gradients = batched(
+        jax.value_and_grad(lambda x: ctc_loss(x, jnp.array(target))), logits
+    )
+    paths, labelings, which = alignments(frames)
+    chosen = paths[which == labelings.index(target)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        steps = np.nan_to_num(log_softmax(logits), nan=-np.inf, neginf=-np.inf)
+        total = np.exp(steps[:, np.arange(frames), chosen].sum(-1)).sum(-1)
+        close(losses, -np.log(total))
+    impossible = total == 0
+    assert 5 < impossible.sum() < count - 5
+    assert (gradients[impossible] == 0).all()
+    assert np.isfinite(gradients).all()
+    assert (gradients[np.isneginf(logits)] == 0).all()
+
+
 @pytest.mark.parametrize("label", [BLANK, -1, V])
 def test_a_label_that_cannot_be_is_no_loss(label):
     assert np.isnan(ctc_loss(jnp.zeros((3, V)), jnp.array([1, label])))

@@ -199,6 +199,7 @@ def test_logits_that_are_no_numbers_show():
         ({"n_best": 3}, ValueError, "n_best must be at most beam_size=2"),
         ({"max_length": 0}, ValueError, "max_length must be at least 1"),
         ({"weight": "much"}, TypeError, "weight must be a number"),
+        ({"language_model": abs}, TypeError, "language_model must be a LanguageModel, got"),
         (
             {"language_model": LanguageModel(lambda s, t: (s, jnp.zeros(3)), (), 0)},
             ValueError,

@@ -134,6 +134,12 @@ def test_attention_comes_from_every_model():
         (lambda: rx.ensemble([fixed(1.0)], mean="both"), ValueError, "got 'both'"),
         (lambda: rx.ensemble([fixed(1.0)], weights=[1, 2]), ValueError, r"must have shape \[1\]"),
         (lambda: rx.ensemble([fixed(1.0)], weights=[-1]), ValueError, "must not be negative"),
+        (lambda: rx.ensemble([fixed(1.0)], weights=[0.0]), ValueError, "must not all be 0"),
+        (
+            lambda: rx.shallow_fusion(fixed(1.0), fixed(1.0)[0], 0.3),  # type: ignore[arg-type]
+            TypeError,
+            r"shallow_fusion: each model must be a pair \(step, state\)",
+        ),
         (
             lambda: read(rx.ensemble([fixed(1.0), fixed(0.5, 0.5)])),
             ValueError,

@@ -121,6 +121,13 @@ def test_a_text_without_room_is_nan_and_comes_last():
     )  # what stands past the length needs no room
 
 
+def test_a_weight_of_nan_is_seen():
+    tokens, lengths = jnp.array([[3, EOS], [4, EOS]]), jnp.array([2, 2])
+    weights = jnp.array([jnp.nan, 0.0])
+    ranked = rx.minimum_bayes_risk(tokens, lengths, ngram_f(1), eos=EOS, log_weights=weights)
+    assert np.isnan(ranked.expected).all()
+
+
 def with_ends(seed, count, rows_each):
     """Rows as decoders return them: some end with the end token, some were cut, some are empty."""
     tokens, lengths = random_texts(seed, count * rows_each)
@@ -204,6 +211,7 @@ def test_nothing_to_choose_from():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
+        ({"evidence": jnp.ones((2, 3), int)}, TypeError, "evidence must be a pair"),
         ({"tokens": jnp.zeros(3, int)}, ValueError, r"tokens must have shape \[N, T\]"),
         ({"tokens": jnp.zeros((2, 3))}, TypeError, "tokens must be integers"),
         ({"lengths": jnp.ones(3, int)}, ValueError, "lengths of tokens"),

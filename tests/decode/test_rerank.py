@@ -183,6 +183,13 @@ def test_a_position_that_is_never_looked_at_costs_a_finite_number():
     assert rx.excess_coverage(weights[:1], 0.5) == 0
 
 
+def test_coverage_is_summed_in_float32():
+    weights = np.full((7, 5), 0.1328125, np.float32)  # a bfloat16 number, but 7 times it is not
+    narrow = rx.wu_coverage(jnp.asarray(weights, jnp.bfloat16), 0.2)
+    assert narrow.dtype == jnp.float32
+    np.testing.assert_allclose(narrow, 0.2 * 5 * np.log(7 * 0.1328125), rtol=1e-6)
+
+
 def test_unknown_words_are_what_was_looked_at():
     weights = np.array([[0.1, 0.7, 0.2], [0.1, 0.2, 0.7], [0.6, 0.3, 0.1], [0, 0, 1]])
     words, source = ["<unk>", "<unk>", "is"], ["ist", "Ulm"]
@@ -199,7 +206,11 @@ def test_unknown_words_are_what_was_looked_at():
         (lambda: rx.reranked(result([-1], [1]), 0.0), ValueError, "scores must have the shape"),
         (lambda: rx.wu_coverage(jnp.ones(3), 1.0), ValueError, "wu_coverage: weights must have"),
         (lambda: rx.wu_coverage(jnp.ones((2, 3)), -1.0), ValueError, "strength must be at least 0"),
-        (lambda: rx.wu_coverage(jnp.ones((2, 3)), 1.0, 4), ValueError, "from 0 to 3, got 4"),
+        (
+            lambda: rx.wu_coverage(jnp.ones((2, 3)), 1.0, 4),
+            ValueError,
+            r"source_length must be in \[0, 3\], got 4",
+        ),
         (lambda: rx.excess_coverage(jnp.ones((2, 3)), "x"), TypeError, "strength must be a number"),
         (lambda: rx.replace_unknown(["a"], [[]], ["b"]), ValueError, "attention must have shape"),
         (lambda: rx.replace_unknown(["a"], [[1]], []), ValueError, "source words"),

@@ -130,7 +130,7 @@ def constant(state, token):
         (
             lambda: rx.scheduled_sampling(constant, (), rate=1.5, vocabulary=V),
             ValueError,
-            r"scheduled_sampling: rate must lie in \[0, 1\], got 1.5",
+            "scheduled_sampling: rate must be at most 1, got 1.5",
         ),
         (
             lambda: rx.scheduled_sampling(constant, (), rate=0.5, vocabulary=V + 1),

@@ -66,6 +66,17 @@ def test_padding_is_not_looked_at_and_a_strange_token_is_nan():
     assert score(jnp.array([2, 3]), 0, length_penalty=1.0).score == 0
 
 
+def test_what_is_forbidden_has_probability_zero():
+    """Not NaN, although nothing may follow on a forbidden token either."""
+    only = rx.following(rx.one_of([[2, 3]]), eos=1)
+    step, state = rx.processed(lambda s, t: (s, jnp.zeros(5)), 0, only)
+    score = functools.partial(rx.score, step, state, bos=BOS)
+    assert score(jnp.array([2, 3, 1])).log_prob == 0
+    result = score(jnp.array([3, 2, 1]), length_penalty=1.0)
+    assert result.token_log_probs.tolist() == [-np.inf] * 3
+    assert result.score == result.log_prob == -np.inf
+
+
 def test_it_has_a_gradient():
     model = slow.Model(*(x[0].astype(np.float32) for x in slow.random_models(12, 1, 5)))
 

@@ -188,3 +188,9 @@ def test_nothing_is_drawn_from_what_is_no_distribution():
             empty = np.asarray(result.rows.stops) == rx.StopReason.EMPTY
             assert (np.asarray(result.weights)[empty] == 0).all()
             assert np.isfinite(np.asarray(result.weights)).all()
+
+
+def test_a_key_that_is_none_is_an_error():
+    step = lambda state, token: (state, jnp.zeros(3))  # noqa: E731
+    with pytest.raises(TypeError, match="stochastic_beam_search: key must be one jax"):
+        rx.stochastic_beam_search(step, 0, key=3, bos=0, eos=1, samples=2, max_length=2)

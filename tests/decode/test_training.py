@@ -95,6 +95,11 @@ def test_no_candidate_is_no_loss(loss):
     assert not slope.any()
 
 
+@pytest.mark.parametrize("loss", [rx.minimum_risk_loss, sampled_risk_loss])
+def test_nan_is_a_candidate_like_any_other(loss):
+    assert np.isnan(loss(jnp.array([jnp.nan, -1.0]), jnp.ones(2)))
+
+
 @pytest.mark.parametrize("number", [1, 2, 3])
 @x64()
 def test_the_gradient_of_samples_is_unbiased(number):
@@ -176,6 +181,27 @@ def test_what_a_teacher_writes():
             assert target.length[i] == found.lengths[i][target.row[i]]
         rows.append(inner.row[i])
     assert len(set(rows)) > 2
+
+
+def test_a_utility_of_nan_is_never_the_best():
+    """As `chrf` gives it for a text that it has no room for."""
+    found = rx.beam_search(
+        lambda s, t: (s, jnp.zeros(3)), 0, bos=BOS, eos=EOS, beam_size=3, max_length=4
+    )
+    longer = found.lengths[1:].min()
+    assert found.lengths[0] < longer
+
+    def of(bad):
+        def utility(tokens, length, reference, reference_length):
+            return jnp.where(length + 1 >= bad, jnp.nan, 0.5)
+
+        return distilled(found, jnp.array([2]), eos=EOS, utility=utility)
+
+    with pytest.raises(ValueError, match=r"distilled: result must be of one example.*\(2, 3\)"):
+        distilled(jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), found), eos=EOS)
+    some, none = of(longer), of(0)
+    assert (int(some.row), bool(some.valid)) == (0, True)
+    assert not none.valid
 
 
 @pytest.mark.parametrize(
