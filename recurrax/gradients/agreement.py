@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from recurrax.core import PyTree
+from recurrax.gradients.bounds import wide_norm_of
 
 
 class GradientAgreement(NamedTuple):
     """How an estimate compares with the exact gradient, leaf by leaf and over `all` leaves.
 
     `cosine` of the angle between them, and `relative_error`, |estimate - exact| / |exact|; trees of
-    scalars, NaN where the exact gradient is zero.
+    scalars, NaN where the exact gradient is zero, the cosine also where the estimate is.
     """
 
     cosine: PyTree
@@ -29,6 +30,9 @@ def gradient_agreement(estimate: PyTree, exact: PyTree) -> GradientAgreement:
     Both for the same params and data: for truncated BPTT, the gradients of all chunks added up, and
     that of the sum of the losses over the whole sequence.
 
+    Gradients that have vanished almost are compared as any others: their squares, which float32
+    would not hold, are not formed.
+
     Raises:
       ValueError: the two have not the same structure.
 
@@ -38,7 +42,6 @@ def gradient_agreement(estimate: PyTree, exact: PyTree) -> GradientAgreement:
     >>> round(float(agreement.cosine["w"]), 2), round(float(agreement.relative_error["w"]), 2)
     (0.6, 0.8)
     """
-    leaves = jax.tree.leaves(estimate), jax.tree.leaves(exact)
     if jax.tree.structure(estimate) != jax.tree.structure(exact):
         raise ValueError(
             f"gradient_agreement: estimate must have the structure of exact, "
@@ -46,15 +49,19 @@ def gradient_agreement(estimate: PyTree, exact: PyTree) -> GradientAgreement:
         )
 
     def cosine(a: jax.Array, b: jax.Array) -> jax.Array:
-        return jnp.vdot(a, b) / (jnp.linalg.norm(a) * jnp.linalg.norm(b))
+        return jnp.vdot(a / wide_norm_of([a]), b / wide_norm_of([b]))
 
     def error(a: jax.Array, b: jax.Array) -> jax.Array:
-        return jnp.linalg.norm(a - b) / jnp.linalg.norm(b)
+        return wide_norm_of([a - b]) / wide_norm_of([b])
 
-    flat = [jnp.concatenate([jnp.ravel(leaf) for leaf in side]) for side in leaves]
+    wide = jnp.promote_types(jnp.result_type(*jax.tree.leaves(exact)), jnp.float32)
+    estimate, exact = (
+        jax.tree.map(lambda leaf: jnp.ravel(leaf).astype(wide), tree) for tree in (estimate, exact)
+    )
+    flat = [jnp.concatenate(jax.tree.leaves(tree)) for tree in (estimate, exact)]
     return GradientAgreement(
-        jax.tree.map(lambda a, b: cosine(jnp.ravel(a), jnp.ravel(b)), estimate, exact),
-        jax.tree.map(lambda a, b: error(jnp.ravel(a), jnp.ravel(b)), estimate, exact),
+        jax.tree.map(cosine, estimate, exact),
+        jax.tree.map(error, estimate, exact),
         cosine(*flat),
         error(*flat),
     )

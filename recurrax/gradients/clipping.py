@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
-from recurrax.decode.checks import positive
+from recurrax.cells.checks import check_count
 from recurrax.gradients.bounds import bound_entries, norm_of, shrink
 
 if TYPE_CHECKING:
@@ -145,9 +146,9 @@ def clipped(
     for name, threshold in thresholds.items():
         _check_threshold(name, threshold)
     _check_percentile(percentile)
-    positive("clipped", "history", history)
+    check_count("clipped", "history", history)
     if give_up is not None:
-        positive("clipped", "give_up", give_up)
+        check_count("clipped", "give_up", give_up)
 
     optimizer = optax.with_extra_args_support(optimizer)
     clip_units = None if adaptive is None else optax.adaptive_grad_clip(adaptive)
@@ -241,12 +242,14 @@ def clipping_report(opt_state: Any) -> ClippingReport:
 def _check_threshold(name: str, threshold: Any) -> None:
     if threshold is None:
         return
-    if isinstance(threshold, jax.Array):  # perhaps traced: only its shape can be checked
+    if isinstance(threshold, jax.Array):  # if traced, only its shape can be checked
         if threshold.shape != ():
             raise ValueError(
                 f"clipped: {name} must be one number; got an array of shape {threshold.shape}."
             )
-        return
+        if isinstance(threshold, Tracer):
+            return
+        threshold = threshold.item()
     if isinstance(threshold, bool) or not isinstance(threshold, numbers.Real):
         raise TypeError(
             f"clipped: {name} must be a positive number or None; got {threshold!r} of type "

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.cells.checks import check_number
+from recurrax.cells.checks import check_count, check_number
 from recurrax.core import PyTree, as_cell, check_same_state, check_state
-from recurrax.decode.checks import positive
 from recurrax.gradients.bounds import norm_of
 
 
@@ -81,7 +80,7 @@ def fixed_point(
     name = "fixed_point"
     cell = as_cell(cell)
     check_number(name, "tolerance", tolerance)
-    positive(name, "max_steps", max_steps)
+    check_count(name, "max_steps", max_steps)
     initial = cell.initial_state(params)
     if state is not None:
         check_state(name, state, initial, dtypes=True)

@@ -233,6 +233,7 @@ def test_extra_arguments_vmap_scan_and_injected_thresholds():
         ({"per_leaf_norm": "1"}, TypeError, "per_leaf_norm must be a positive number"),
         ({"value": True}, TypeError, "value must be a positive number"),
         ({"value": jnp.ones(2)}, ValueError, r"shape \(2,\)"),
+        ({"value": jnp.float32(-1)}, ValueError, "value must be positive; got -1.0"),
         ({"percentile": 101}, ValueError, r"percentile must lie in \[0, 100\]; got 101"),
         ({"percentile": "10"}, TypeError, "percentile must be a number"),
         ({"percentile": 10, "history": 0}, ValueError, "history must be at least 1"),

@@ -89,6 +89,25 @@ def test_lstm_by_hand(bounds):
 
 
 @x64()
+def test_a_batch_within_the_gradient_is_clipped_example_by_example():
+    """The usual order in training: the gradient of a loss of a batch."""
+    bounds = {"norm": 0.3}
+    cell = rx.clip_state_gradient(rx.lstm(H), **bounds)
+    cases = [lstm_case(seed) for seed in range(3)]
+
+    def loss(params, xs, weights):
+        return jnp.sum(weights * rx.unroll(cell, params, xs)[1])
+
+    params, xs, weights = jax.tree.map(lambda *leaves: np.stack(leaves), *cases)
+    gradient = jax.grad(lambda *given: jax.vmap(loss)(*given, weights).sum(), (0, 1))
+    got = jax.jit(gradient, compiler_options=QUICK)(params, xs)
+    for n, case_n in enumerate(cases):
+        *expected, _, clipped = lstm_backward(*case_n, np.zeros(H), bounds)
+        assert clipped > 0
+        assert_close(jax.tree.map(lambda leaf, n=n: leaf[n], got), expected, 1e-12)
+
+
+@x64()
 def test_hand_written_backward_without_bounds_is_the_gradient():
     params, xs, weights = lstm_case(7)
 

@@ -213,7 +213,9 @@ def test_memory_length():
     assert int(rx.memory_length(jnp.ones(8))) == 7
     assert int(rx.memory_length(jnp.array([1.0, 0.0, 1.0]))) == 2  # it comes back
     assert int(rx.memory_length(jnp.zeros(8))) == 0
-    assert int(rx.memory_length(jnp.full(8, jnp.nan))) == 0
+    for bad in (jnp.nan, jnp.inf):  # at the end, or everywhere
+        assert int(rx.memory_length(jnp.ones(8).at[-1].set(bad))) == 0
+        assert int(rx.memory_length(jnp.full(8, bad))) == 0
     both = jax.jit(jax.vmap(rx.memory_length))(jnp.stack([decay, jnp.ones(30)]))
     np.testing.assert_array_equal(both, [6, 29])
 
@@ -245,6 +247,11 @@ def test_errors_teach():
         jax.jit(lambda n: rx.gradient_warning(n) and n)(jnp.ones(3))
     with pytest.raises(ValueError, match=r"norms must be \[..., T \+ 1\], got shape \(\)"):
         rx.gradient_warning(np.ones(()))
+    with pytest.raises(ValueError, match="gradient_flow: xs must have at least one step"):
+        rx.gradient_flow(rx.irnn(2), None, jnp.zeros((0, 2)), total, state=jnp.zeros(2))
+    for wrong in ({"vanished": 2}, {"exploded": 0.5}):
+        with pytest.raises(ValueError, match="expected vanished < 1 < exploded"):
+            rx.gradient_warning(np.ones(3), **wrong)
     with pytest.raises(ValueError, match="memory_length: norms must be"):
         rx.memory_length(jnp.ones((2, 3)))
     with pytest.raises(ValueError, match="fraction must lie in"):

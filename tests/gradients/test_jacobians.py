@@ -80,6 +80,23 @@ def test_lyapunov_exponents_add_up_to_the_logarithm_of_the_determinant():
         np.testing.assert_allclose(spectrum.exponents.sum(), expected, rtol=1e-10)
 
 
+def test_numbers_of_python_and_bfloat16():
+    """Decompositions run in float32; the state keeps its own type."""
+    half = rx.Cell(lambda k, x: 0.5, lambda p: 1.0, lambda p, s, x: (p * s + x, s))
+    spectrum = rx.lyapunov_spectrum(half, 0.5, jnp.zeros(3))
+    np.testing.assert_allclose(spectrum.exponents, [np.log(0.5)], rtol=1e-6)
+    matrix = jnp.array([[0.5, 0.25], [0.0, 2.0]], jnp.bfloat16)
+    step = lambda p, s, x: (matrix @ s, s)  # noqa: E731
+    narrow = rx.Cell(lambda k, x: None, lambda p: jnp.ones(2, jnp.bfloat16), step)
+    xs = jnp.zeros(2)
+    spectrum = rx.lyapunov_spectrum(narrow, 0, xs)
+    np.testing.assert_allclose(spectrum.exponents.sum(), 0, atol=1e-2)
+    values = rx.jacobian_products(rx.state_jacobians(narrow, 0, xs)).log_singular_values()
+    exact = np.asarray(matrix, np.float64)
+    expected = [np.linalg.svd(np.linalg.matrix_power(exact, n), compute_uv=False) for n in (1, 2)]
+    np.testing.assert_allclose(values, np.log(expected), rtol=1e-5)
+
+
 def test_errors_teach():
     with pytest.raises(ValueError, match=r"jacobians must be \[T, N, N\]"):
         rx.jacobian_products(jnp.ones((2, 3)))

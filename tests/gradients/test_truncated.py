@@ -277,5 +277,12 @@ def test_agreement():
     np.testing.assert_allclose(agreement.relative_error["b"], 2, rtol=1e-6)
     np.testing.assert_allclose(agreement.cosine_of_all, (9 - 4) / np.sqrt(13 * 29), rtol=1e-6)
     np.testing.assert_allclose(agreement.relative_error_of_all, np.sqrt(32 / 29), rtol=1e-6)
+    vanished = jax.tree.map(lambda leaf: 1e-30 * leaf, (estimate, exact))
+    again = gradient_agreement(*vanished)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), again, agreement)
+    ones = jnp.ones(3000, jnp.bfloat16)
+    narrow = gradient_agreement(ones, ones)
+    np.testing.assert_allclose(narrow.cosine, 1, rtol=1e-6)
+    assert narrow.relative_error == 0
     with pytest.raises(ValueError, match="estimate must have the structure of exact"):
         gradient_agreement(estimate, exact["w"])

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from recurrax.cells.checks import check_count
 from recurrax.compose.rates import is_inexact
 from recurrax.core import Cell, PyTree, as_cell
-from recurrax.decode.checks import positive
 from recurrax.gradients.bounds import wide_norm_of
 from recurrax.gradients.diagnostics.gates import watched_step
 from recurrax.scan.unroll import time_steps, unroll
@@ -67,7 +67,7 @@ def gradient_flow(
       state, length, resets, key: as in `rx.unroll`.
 
     Raises:
-      TypeError: `cell` is no cell; the loss is no scalar.
+      TypeError: `cell` is no cell; the loss is no scalar. ValueError: no steps.
 
     >>> import jax, jax.numpy as jnp, recurrax as rx
     >>> half = rx.Cell(lambda k, x: 0.5, lambda p: jnp.zeros(()), lambda p, s, x: (p * s + x, s))
@@ -78,6 +78,8 @@ def gradient_flow(
     cell = as_cell(cell)
     start = cell.initial_state(params) if state is None else state
     steps = time_steps(xs)
+    if steps == 0:
+        raise ValueError("gradient_flow: xs must have at least one step, got none")
     gates = jax.eval_shape(functools.partial(_gates, cell), params, start, xs, key)
 
     def step(params, state, inputs, key=None):
@@ -136,7 +138,7 @@ def gate_norms(gradients: PyTree, features: int) -> PyTree:
     >>> print(rx.gate_norms(jnp.array([3.0, 4.0, 0.0, 2.0]), 2))
     [5. 2.]
     """
-    positive("gate_norms", "features", features)
+    check_count("gate_norms", "features", features)
 
     def norms(leaf: jax.Array) -> jax.Array:
         leaf = jnp.atleast_1d(leaf)

@@ -18,7 +18,7 @@ class JacobianProducts(NamedTuple):
     """P_k = J_k ... J_1 = ds_k/ds_0 for k = 1 to T, in a form that neither over- nor underflows.
 
     Attributes:
-      scaled: P_k over its largest entry, [T, N, N]; zeros where P_k is zero.
+      scaled: P_k over its largest entry, [T, N, N], at least float32; zeros where P_k is zero.
       log_scale: the logarithm of that entry, [T].
     """
 
@@ -112,6 +112,8 @@ def jacobian_products(jacobians: jax.Array) -> JacobianProducts:
         raise ValueError(
             f"jacobian_products: jacobians must be [T, N, N], got shape {jacobians.shape}"
         )
+    # Neither the products nor a decomposition of them are for narrower numbers.
+    jacobians = jacobians.astype(jnp.promote_types(jacobians.dtype, jnp.float32))
 
     def step(carry, jacobian):
         product, log_scale = carry
@@ -127,7 +129,7 @@ def jacobian_products(jacobians: jax.Array) -> JacobianProducts:
 
 def numbers_of(function: str, state: PyTree) -> tuple[jax.Array, Callable[[jax.Array], PyTree]]:
     """A state's floating leaves as one vector [N], and the state with others in their place."""
-    leaves, treedef = jax.tree.flatten(state)
+    leaves, treedef = jax.tree.flatten(jax.tree.map(jnp.asarray, state))
     at = [n for n, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     if not at or any(jnp.issubdtype(leaves[n].dtype, jnp.complexfloating) for n in at):
         raise TypeError(

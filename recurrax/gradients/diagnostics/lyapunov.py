@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from recurrax.cells.checks import check_count
 from recurrax.core import PyTree, as_cell, split_key
-from recurrax.decode.checks import positive
 from recurrax.gradients.diagnostics.jacobians import numbers_of
 from recurrax.scan.scan import scan
 from recurrax.scan.unroll import time_steps
@@ -78,8 +78,11 @@ def lyapunov_spectrum(
     if steps == 0:
         raise ValueError(f"{name}: xs must have at least one step, got none")
     state = cell.initial_state(params) if state is None else state
+    state = jax.tree.map(jnp.asarray, state)
     flat, _ = numbers_of(name, state)
-    count = flat.size if directions is None else positive(name, "directions", directions)
+    wide = jnp.promote_types(flat.dtype, jnp.float32)  # that of the basis: QR takes none narrower
+    count = flat.size if directions is None else directions
+    check_count(name, "directions", count)
     if count > flat.size:
         raise ValueError(
             f"{name}: directions must be at most N = {flat.size}, the numbers in the state, got "
@@ -96,11 +99,12 @@ def lyapunov_spectrum(
             return numbers_of(name, after)[0], after
 
         _, push, after = jax.linearize(advance, numbers, has_aux=True)
-        basis, stretch = jnp.linalg.qr(jax.vmap(push, 1, 1)(basis))
+        pushed = jax.vmap(push, 1, 1)(basis.astype(numbers.dtype))
+        basis, stretch = jnp.linalg.qr(pushed.astype(wide))
         return (after, basis), jnp.log(jnp.abs(jnp.diagonal(stretch)))
 
     keys = None if key is None else split_key(name, key, steps)
-    _, stretches = scan(step, (state, _cosines(flat.size, count, flat.dtype)), (xs, keys))
+    _, stretches = scan(step, (state, _cosines(flat.size, count, wide)), (xs, keys))
     running = jnp.cumsum(stretches, axis=0) / jnp.arange(1, steps + 1)[:, None]
     return LyapunovSpectrum(running[-1], running)
 

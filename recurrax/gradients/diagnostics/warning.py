@@ -42,10 +42,10 @@ def memory_length(norms: jax.Array, *, fraction: float = 0.01) -> jax.Array:
             f"Use jax.vmap for the batch"
         )
     back = norms[::-1]
-    end = jnp.argmax(back > 0)
+    end = jnp.argmax(back != 0)
     above = back >= fraction * back[end]
     furthest = norms.shape[0] - 1 - jnp.argmax(above[::-1])
-    return jnp.where(jnp.any(above & (back > 0)), furthest - end, 0)
+    return jnp.where((back[end] > 0) & jnp.isfinite(back[end]), furthest - end, 0)
 
 
 def gradient_warning(norms: Any, *, vanished: float = 1e-3, exploded: float = 1e3) -> str:
@@ -57,11 +57,11 @@ def gradient_warning(norms: Any, *, vanished: float = 1e-3, exploded: float = 1e
       norms: |dL/ds_t|, [T + 1], or [..., T + 1] for a batch, of which the median is taken; of a
         loss of the last step alone, as `gradient_flow(...).total`. Where it is zero at the end
         (past a sequence's length), it begins with the last that is not.
-      vanished: a gradient has vanished below so much of what it is at the end.
-      exploded: it has exploded above so much of it.
+      vanished: a gradient has vanished below so much of what it is at the end; less than 1.
+      exploded: it has exploded above so much of it; more than 1.
 
     Raises:
-      TypeError: traced norms. ValueError: no time axis.
+      TypeError: traced norms. ValueError: no time axis; a threshold on the wrong side of 1.
 
     >>> import numpy as np, recurrax as rx
     >>> rx.gradient_warning(0.8 ** np.arange(101.0)[::-1])
@@ -72,6 +72,10 @@ it 100 steps back'
     """
     vanished = check_number("gradient_warning", "vanished", vanished)
     exploded = check_number("gradient_warning", "exploded", exploded)
+    if not vanished < 1 < exploded:
+        raise ValueError(
+            f"gradient_warning: expected vanished < 1 < exploded, got {vanished} and {exploded}"
+        )
     if isinstance(norms, Tracer):
         raise TypeError(
             "gradient_warning: norms must be computed arrays, got traced ones. Return them from "

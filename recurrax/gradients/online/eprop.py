@@ -34,7 +34,8 @@ def eprop(cell: Any, observable: str | Sequence[str] | None = None) -> OnlineLea
       cell: any cell.
       observable: names of the fields of the state that are z, such as "h", wherever they are in it.
         By default the arrays that the step also puts out as they are: h of the LSTMs, all of the
-        state of an Elman network, none of `rx.lru`.
+        state of an Elman network, none of `rx.lru`. Under a read-out none is: name it, or what runs
+        is `rx.rtrl`, with its memory.
 
     Raises:
       TypeError: `cell` is no cell; `observable` is no name; in use, params that are not floating.

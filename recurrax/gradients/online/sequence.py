@@ -33,7 +33,7 @@ def online_value_and_grad(
       consumed: split in two, for the learner and for the cell's steps.
 
     Raises:
-      TypeError: `loss` is no function.
+      TypeError: `loss` is no function. ValueError: in use, no steps.
 
     >>> import jax, jax.numpy as jnp, recurrax as rx
     >>> from recurrax.gradients.online import online_value_and_grad
@@ -54,8 +54,11 @@ def online_value_and_grad(
         state: PyTree = None,
         key: Key | None = None,
     ) -> tuple[jax.Array, PyTree]:
+        steps = time_steps(xs)
+        if steps == 0:
+            raise ValueError(f"{learner}: xs must have at least one step, got none")
         of_learner, of_cell = (None, None) if key is None else split_key("online", key)
-        keys = None if of_cell is None else split_key("online", of_cell, time_steps(xs))
+        keys = None if of_cell is None else split_key("online", of_cell, steps)
         first = jax.tree.map(lambda leaf: leaf[0], xs)
         memory = learner.init(params, first, state=state, key=of_learner)
 

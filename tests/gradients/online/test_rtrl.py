@@ -199,6 +199,8 @@ def test_errors_teach():
         rx.rtrl(3)
     with pytest.raises(TypeError, match="loss must be a function, got 'mse'"):
         online_value_and_grad(learner, "mse")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"rtrl\(gru\(3\)\): xs must have at least one step"):
+        online_value_and_grad(learner, loss)(params, jnp.ones((0, 2)))
     counting = rx.Cell(
         lambda key, x: jnp.ones(2, jnp.int32),
         lambda params: jnp.zeros(2),

@@ -76,6 +76,24 @@ def test_mean_over_keys_is_within_its_confidence_interval(method):
         assert np.linalg.norm(error) < 0.1 * np.linalg.norm(ravel_pytree(cut)[0] - expected)
 
 
+def test_the_factors_of_what_is_new_are_of_one_norm():
+    """That is what the rho are for: any others are as unbiased, and noisier."""
+    with x64():
+        seq = sequence(lambda: rx.elman(3), 2, steps=1)
+        state = seq.cell.initial_state(seq.params) + 0.3
+
+        def after(method):
+            learner = method(seq.cell)
+            before = learner.init(seq.params, seq.xs[0], state=state, key=jax.random.key(0))
+            return before.influence, learner.step(seq.params, before, seq.xs[0])[0].influence
+
+        first, second = after(rx.uoro)
+        moved = jax.jacobian(lambda s: seq.cell.step(seq.params, s, seq.xs[0])[0])(state) @ first.s
+        _, new = after(rx.kf_rtrl)
+        for a, b in ((second.s - moved, second.theta), (new.a, new.u)):
+            np.testing.assert_allclose(np.linalg.norm(a), np.linalg.norm(b), rtol=1e-12)
+
+
 def ravel_each(tree):
     leaves = jax.tree.leaves(tree)
     return np.concatenate([np.reshape(leaf, (len(leaf), -1)) for leaf in leaves], axis=1)
