@@ -223,7 +223,7 @@ def _measure(work: Work, beam_size: int, options: Decode) -> list[Row]:
     cores, one = data_mesh(size), data_mesh(size, jax.devices()[:1])
     calls = {
         "recurrax": ours(work, beam_size, cores, size),
-        "recurrax, one core": ours(work, beam_size, one, size),
+        "recurrax, one device": ours(work, beam_size, one, size),
         "recurrax, queue": ours(work, beam_size, cores, size, queue=QUEUE),
         "recurrax, queue, bfloat16": ours(
             work, beam_size, cores, size, queue=QUEUE, precision="bfloat16"

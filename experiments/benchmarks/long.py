@@ -100,7 +100,9 @@ def run(options: Long) -> None:
     print(f"\nThe table and the curves are in {options.output}.")
 
 
-def _train(options: Long, state: TrainState, step: Any, model: rx.Cell):
+def _train(
+    options: Long, state: TrainState, step: Any, model: rx.Cell
+) -> tuple[TrainState, Course]:
     total = jax.vmap(total_loss(model, options.steps), in_axes=(None, 0, 0))
     test = _draw(jax.random.key(1_000_003), _TESTS)
 
