@@ -21,13 +21,13 @@ from experiments.common.metrics import read_metrics
 from experiments.common.plots import learning_curves
 
 CONTEST: Mapping[str, Mapping[str, object]] = {
-    "LSTM": {"cell": "lstm"},
-    "GRU": {"cell": "gru"},
-    "Elman": {"cell": "elman"},
-    "layer-norm LSTM": {"cell": "layer_norm_lstm"},
+    "LSTM": {"cell": "lstm", "weight_dropout": 0.0},
+    "GRU": {"cell": "gru", "weight_dropout": 0.0},
+    "Elman": {"cell": "elman", "weight_dropout": 0.0},
+    "layer-norm LSTM": {"cell": "layer_norm_lstm", "weight_dropout": 0.0},
     "weight-dropped LSTM": {"cell": "lstm", "weight_dropout": 0.3},
 }
-"""What is compared: changes of one model."""
+"""What is compared: changes of one model, whatever noise its preset has on the weights."""
 
 
 def evaluate(folder: RunFolder, *, average: int = 1, text: Path | None = None) -> Loss:

@@ -100,6 +100,17 @@ PRESETS: dict[str, tuple[str, TrainConfig]] = {
             warmup_steps=0,
         ),
     ),
+    "cells": (
+        "a megabyte of text (--data), minutes a cell on two cores: what `compare` is for",
+        TrainConfig(
+            model=ModelConfig(features=256, dropout=0.2),
+            epochs=8,
+            streams=64,
+            chunk=64,
+            learning_rate=4e-3,
+            precision="bfloat16",
+        ),
+    ),
     "shakespeare": (
         "a megabyte of text (--data), under an hour on two cores",
         TrainConfig(
