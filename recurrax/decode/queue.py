@@ -86,9 +86,11 @@ def refilled(make: Callable[[Any], Loop], sources: Any, *, slots: int) -> Any:
         )
         return state._replace(carries=carries)
 
+    def any_ended(state: _Slots) -> jax.Array:
+        return ((state.index < count) & ~running(state)).any()
+
     def refill(state: _Slots) -> _Slots:
-        """Works until an example has ended, then puts the next one in its place."""
-        state = lax.while_loop(all_busy, advance, state)
+        """Puts the next example in the place of one that has ended."""
         slot = jnp.argmax((state.index < count) & ~running(state))
 
         def put(all, one):
@@ -122,4 +124,10 @@ def refilled(make: Callable[[Any], Loop], sources: Any, *, slots: int) -> Any:
             jax.eval_shape(finished, *one),
         ),
     )
-    return lax.while_loop(lambda state: (state.index < count).any(), refill, state).results
+
+    def turn(state: _Slots) -> _Slots:
+        # Two loops, not one example a turn: what XLA makes of the sources for the steps, such as a
+        # copy in another layout, it makes anew in each turn.
+        return lax.while_loop(any_ended, refill, lax.while_loop(all_busy, advance, state))
+
+    return lax.while_loop(lambda state: (state.index < count).any(), turn, state).results

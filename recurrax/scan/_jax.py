@@ -174,7 +174,7 @@ def time_first(x: jax.Array) -> jax.Array:
 
 
 # Below so many numbers a copy costs more than it saves.
-_WORTH_A_COPY = 4096
+_WORTH_A_COPY = 128
 
 
 def _copies(*xs: jax.Array) -> list[jax.Array]:

@@ -66,6 +66,16 @@ def test_padding_is_not_looked_at_and_a_strange_token_is_nan():
     assert score(jnp.array([2, 3]), 0, length_penalty=1.0).score == 0
 
 
+def test_large_logits():
+    """Neither overflow nor a log-probability above zero, which the bounds of a search rest on."""
+    logits = jnp.array([1e4, 1e4 - 1, -1e30])
+    result = rx.score(lambda s, t: (s, logits), 0, jnp.array([0, 1]), bos=BOS)
+    np.testing.assert_allclose(result.token_log_probs, [-0.3133, -1.3133], atol=1e-3)
+    rng = np.random.default_rng(13)
+    drawn = jnp.asarray(rng.normal(size=(500, 40)) * rng.uniform(0, 40, (500, 1)), jnp.float32)
+    assert (jax.vmap(rx.log_probs)(drawn) <= 0).all()
+
+
 def test_what_is_forbidden_has_probability_zero():
     """Not NaN, although nothing may follow on a forbidden token either."""
     only = rx.following(rx.one_of([[2, 3]]), eos=1)
