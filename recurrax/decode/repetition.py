@@ -56,7 +56,8 @@ def no_repeat_ngrams(
 
     Args:
       size: of the runs; static. 1 lets every token stand once only.
-      max_length: that of the search; it sizes the memory of what was read.
+      max_length: that of the search, or more; it sizes the memory of what was read. A longer search
+        gets NaN, which it reports as it does that of any model.
       exclude: tokens [n]; a run that has one of them may be repeated (punctuation, separators).
         Traced; -1 is none, so that one compiled search takes lists of any length up to n.
     """
@@ -77,6 +78,7 @@ def no_repeat_ngrams(
         again = (starts + size <= t) & (runs[:, :-1] == newest).all(1)
         again &= ~(runs[:, :, None] == excluded).any((1, 2))
         place = jnp.where(again, runs[:, -1], logits.shape[0])
+        logits = jnp.where(t > max_length, jnp.nan, logits)
         return (t + 1, history), logits.at[place].set(-jnp.inf, mode="drop")
 
     return Processor((jnp.zeros((), jnp.int32), jnp.zeros(max_length, jnp.int32)), apply)

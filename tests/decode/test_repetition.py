@@ -30,6 +30,18 @@ def test_no_run_of_tokens_stands_twice(size):
     assert found.tokens[1, 0].tolist() == [0] * 8
 
 
+def test_a_memory_too_short_for_the_search_is_no_silent_mistake():
+    def run(room):
+        step, state = rx.processed(
+            lambda s, t: (s, jnp.array([2.0, -9.0, 1.0])), 0, rx.no_repeat_ngrams(9, room)
+        )
+        return rx.greedy(step, state, bos=0, eos=1, max_length=8)
+
+    assert not run(7).invalid  # what the last token would have been stored in is not needed
+    assert run(6).invalid
+    assert run(6).bound == jnp.inf
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [

@@ -173,7 +173,11 @@ def test_bad_input_is_named():
         (lambda: run(xs, key=0), TypeError, r"elman\(3\): key must be one jax\.random\.key, got 0"),
         (lambda: run(xs, state=jnp.ones(4)), ValueError, r"state must have the shape \(3,\), got"),
         (lambda: run(xs, state=(jnp.ones(3),)), TypeError, "state must have the structure"),
-        (lambda: rx.unroll(cell, None, xs), TypeError, r"params must be the ElmanParams .*NoneType"),
+        (
+            lambda: rx.unroll(cell, None, xs),
+            TypeError,
+            r"params must be the ElmanParams .*NoneType",
+        ),
         (lambda: rx.unroll(cell, cell.init, xs), TypeError, r"params: .*elman\(3\)\.init makes"),
         (lambda: rx.unroll(rx.elman, params, xs), TypeError, "cell: expected an object with"),
     ]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,8 +35,8 @@ def eprop(cell: Any, observable: str | Sequence[str] | None = None) -> OnlineLea
       cell: any cell.
       observable: names of the fields of the state that are z, such as "h", wherever they are in it.
         By default the arrays that the step also puts out as they are: h of the LSTMs, all of the
-        state of an Elman network, none of `rx.lru`. Under a read-out none is: name it, or what runs
-        is `rx.rtrl`, with its memory.
+        state of an Elman network, none of `rx.lru`. Where that finds none, as under a read-out,
+        what runs is `rx.rtrl`, with its memory, and a warning says so; `()` asks for just that.
 
     Raises:
       TypeError: `cell` is no cell; `observable` is no name; in use, params that are not floating.
@@ -64,6 +65,13 @@ def eprop(cell: Any, observable: str | Sequence[str] | None = None) -> OnlineLea
 
     def step(params: PyTree, state: PyTree, x: PyTree, key: Any = None):
         cut = _named(state, names) if names is not None else _put_out(cell, params, state, x)
+        if names is None and not any(jax.tree.leaves(cut)):
+            warnings.warn(
+                f"eprop({cell}): the step puts out nothing of its state as it is, so nothing is "
+                f"cut and this is rx.rtrl. Name what units see of each other, such as "
+                f'observable="h", or say observable=()',
+                stacklevel=2,
+            )
         held = jax.tree.map(lambda leaf, z: jax.lax.stop_gradient(leaf) if z else leaf, state, cut)
         return cell.step(params, held, x, key)
 

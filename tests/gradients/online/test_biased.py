@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -128,7 +131,7 @@ def test_eprop_of_an_lstm_in_numpy():
     [
         (lambda: rx.lstm(3), None, lambda s: s._replace(h=jax.lax.stop_gradient(s.h))),
         (lambda: rx.gru(3), None, jax.lax.stop_gradient),
-        pytest.param(lambda: rx.lru(3, state=2), None, lambda s: s, marks=pytest.mark.slow),
+        pytest.param(lambda: rx.lru(3, state=2), (), lambda s: s, marks=pytest.mark.slow),
         (
             lambda: rx.stack(rx.lstm(2), rx.lstm(3)),
             "h",
@@ -149,6 +152,21 @@ def test_eprop_is_backpropagation_with_stopped_gradients(make, observable, cut):
         )
         cut_there = seq._replace(cell=stopped)
         assert_close(got, jit(lambda p: by_backpropagation(cut_there, p))(seq.params))
+
+
+def test_eprop_says_where_it_cuts_nothing():
+    under_a_read_out = rx.stack(rx.lstm(2), rx.elman(1))
+    params = under_a_read_out.init(jax.random.key(0), jnp.ones(2))
+    open_cell = dataclasses.replace(
+        under_a_read_out,
+        step=lambda p, s, x: (lambda after, y: (after, 2 * y))(*under_a_read_out.step(p, s, x)),
+    )
+    with pytest.warns(UserWarning, match=r"nothing of its state .* this is rx\.rtrl"):
+        rx.eprop(open_cell).init(params, jnp.ones(2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rx.eprop(open_cell, ()).init(params, jnp.ones(2))
+        rx.eprop(rx.lstm(2)).init(params[0], jnp.ones(2))
 
 
 def test_errors_teach():
