@@ -267,7 +267,7 @@ def test_bad_arguments_are_named(cell):
         rx.unroll(plain, plain.init, jnp.ones((T, d)))
     if not cell.entry.checked:
         return
-    with pytest.raises(TypeError, match="params must be .*, got NoneType"):
+    with pytest.raises(TypeError, match=r"params must be .*, got NoneType"):
         rx.unroll(plain, None, jnp.ones((T, d)))
     params = plain.init(jax.random.key(0), jnp.ones(d))
     state = plain.initial_state(params)
