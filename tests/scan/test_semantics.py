@@ -122,7 +122,10 @@ def test_python_numbers_in_the_carry_have_derivatives():
         (*_, h), ys = scan(step, (True, 1, 0.5, w), jnp.arange(3.0))
         return h + ys.sum()
 
-    for transformed in (jax.grad, jax.jacfwd, lambda f: jax.jit(jax.grad(f))):
+    def along(f):
+        return lambda w: jax.jvp(f, (w,), (1.0,))[1]
+
+    for transformed in (jax.grad, jax.jacfwd, along, lambda f: jax.jit(jax.grad(f))):
         got = transformed(lambda w: of_last(rx.scan, w))(0.7)
         np.testing.assert_allclose(got, transformed(lambda w: of_last(lax.scan, w))(0.7), rtol=1e-6)
 
