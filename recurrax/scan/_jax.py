@@ -64,9 +64,10 @@ def is_splittable_key(aval: Any) -> bool:
     return "fry" in str(aval.dtype)
 
 
-def is_differentiable(aval: Any) -> bool:
-    """Whether values of this type have tangents of their own type."""
-    return jax.numpy.issubdtype(aval.dtype, jax.numpy.inexact)
+def is_differentiable(value: Any) -> bool:
+    """Whether a value, or those of an abstract one, has tangents of its own type."""
+    # Outside jit a Python number may come as it is, which has no dtype but that of its type.
+    return jax.numpy.issubdtype(getattr(value, "dtype", type(value)), jax.numpy.inexact)
 
 
 def is_half(aval: Any) -> bool:

@@ -70,8 +70,6 @@ def _nonzero(tangent: Any) -> Any:
     """The tangent, or None where it is zero because nothing depends on it."""
     if isinstance(tangent, jax.custom_derivatives.SymbolicZero):
         return None
-    if isinstance(tangent, float | complex):  # `jax.jvp` of Python numbers, outside jit
-        return jnp.asarray(tangent)
     return tangent if _jax.is_differentiable(tangent) else None
 
 

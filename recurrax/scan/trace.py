@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from recurrax.scan import _jax
 from recurrax.scan.fission import Loop, Step
@@ -34,8 +33,7 @@ def evaluate(traced: Traced, run_scan: Callable) -> Any:
     env = dict(zip(jaxpr.constvars, traced.jaxpr.consts, strict=True))
 
     def read(atom: Any) -> Any:
-        # As an array: a Python number has no dtype that derivatives could ask for.
-        return jnp.asarray(atom.val) if _jax.is_literal(atom) else env[atom]
+        return atom.val if _jax.is_literal(atom) else env[atom]
 
     for equation in jaxpr.eqns:
         values = [read(atom) for atom in equation.invars]
