@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 from jax.extend import core
+from jax.extend.core.primitives import stop_gradient_p
 from jax.interpreters import ad, batching, mlir
 
 # `jit` was called `pjit` before JAX 0.7.
@@ -149,6 +150,12 @@ def bilinear(new: core.Primitive, transpose_first: Callable, transpose_second: C
 def batching_rule(new: core.Primitive, rule: Callable) -> None:
     """Sets what `vmap` makes of a primitive."""
     batching.primitive_batchers[new] = rule
+
+
+# `vmap` of a `cond` on a batched predicate puts a stop_gradient on what enters the branch that was
+# not taken. In a derivative it stands on tangents, where JAX lacks its transpose (JAX issues 22011
+# and 39219): nothing flows back through that branch.
+ad.primitive_transposes.setdefault(stop_gradient_p, lambda cotangent, x: [ad.Zero(type_of(x))])
 
 
 _time_first_p = core.Primitive("time_first")

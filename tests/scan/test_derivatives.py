@@ -24,6 +24,26 @@ def test_attention_decoder_agrees():
     assert_agrees(step, (params, state, *steps.draw((steps.T, steps.D), seed=2)), tolerance=1e-11)
 
 
+def test_branches_of_a_batch_that_take_different_ways():
+    """JAX puts a stop_gradient on the tangents there; one branch has no finite derivative at 0."""
+
+    def step(w, h, x):
+        h = jax.lax.cond(x[0] > 0, lambda: jnp.sqrt(x) + h @ w, lambda: jnp.cos(h) + x)
+        return h, h
+
+    w, h = steps.draw((3, 3), (3,))
+    xs = jnp.asarray([[1.0, 2, 3], [0, 0, 0], [0.5, 0.1, 0.2]])
+    batch = jnp.stack([xs, jnp.flip(xs, 1), jnp.zeros_like(xs)])
+
+    def loss(scan, w, batch):
+        return jax.vmap(lambda xs: scan(lambda h, x: step(w, h, x), h, xs)[1].sum())(batch).sum()
+
+    ours, theirs = (jax.grad(loss, (1, 2))(scan, w, batch) for scan in (rx.scan, jax.lax.scan))
+    assert all(np.isfinite(gradient).all() for gradient in theirs)
+    for got, want in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("unroll", [1, 2])
