@@ -117,7 +117,7 @@ def primitive(
         the compiler does that, and `function` on one device and in `shard_map`.
     """
     new = core.Primitive(name)
-    names = ("precision", "preferred_element_type", "turned")
+    names = ("precision", "preferred_element_type", "turned", "shape")
     new.def_impl(jax.jit(lambda *a, **params: new.bind(*a, **params), static_argnames=names))
 
     def abstract(*avals, **params):
@@ -145,6 +145,11 @@ def _is_partitioned(context: Any) -> bool:
 def bilinear(new: core.Primitive, transpose_first: Callable, transpose_second: Callable) -> None:
     """Says that a primitive is linear in each of two operands, and its transposes."""
     ad.defbilinear(new, transpose_first, transpose_second)
+
+
+def linear(new: core.Primitive, transpose: Callable) -> None:
+    """Says that a primitive is linear in all operands together, and its transpose."""
+    ad.deflinear2(new, transpose)
 
 
 def batching_rule(new: core.Primitive, rule: Callable) -> None:

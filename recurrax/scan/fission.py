@@ -23,16 +23,19 @@ from recurrax.scan.cut import minimum_cut
 from recurrax.scan.graph import Atom, Equation, Value, needed, read, run, used
 from recurrax.scan.kinds import (
     Kind,
+    Kinds,
     classify,
     is_cheap,
     is_expanding,
     is_pinned,
+    is_pointwise,
     is_product,
     kind_of,
     with_kind,
 )
 from recurrax.scan.product import with_rows
 from recurrax.scan.rewrite import regroup_sums, split_products
+from recurrax.scan.spread import as_spread, widened
 
 # A product leaves the loop although up to so many times more bytes are then stored between: T rows
 # at once run several times faster than row by row.
@@ -112,7 +115,12 @@ def split(step: Step, summed: Set[Value] = frozenset()) -> Split:
     once = needed(by_none, [*fixed, *used([*before, *after]), *unchanging])
     core = with_rows(core, kinds, only_rounded=True)
     loop = Step(core, tuple(fixed), step.carry, tuple(loop_xs), step.carry_out, tuple(stacked))
-    return Split(once, with_rows(before, kinds), loop, with_rows(after, kinds), step)
+    before, after = (_for_all_steps(part, kinds) for part in (before, after))
+    return Split(once, before, loop, after, step)
+
+
+def _for_all_steps(equations: list[Equation], kinds: Kinds) -> list[Equation]:
+    return [as_spread(e, kinds) or e for e in with_rows(equations, kinds)]
 
 
 def _stays_in_loop(
@@ -216,15 +224,39 @@ def at_once(
     reads = used(equations)
     shared, sliced = [v for v in reads if v in fixed], [v for v in reads if v in rows]
 
-    def one_step(shared_values, sliced_values):
-        env = dict(zip(shared, shared_values, strict=True))
-        env.update(zip(sliced, sliced_values, strict=True))
-        return run(equations, env, outputs)
+    def all_steps(shared_values, sliced_values):
+        env: dict[Any, Any] = dict(zip(sliced, sliced_values, strict=True))
+        once = dict(zip(shared, shared_values, strict=True))
+        for equation in equations:
+            results = _over_steps(equation, once, env, loop.length)
+            env.update(zip(equation.outputs, results, strict=True))
+        return [env[v] for v in outputs]
 
-    results = wrap(jax.vmap(one_step, (None, 0), axis_size=loop.length))(
-        [fixed[v] for v in shared], [rows[v] for v in sliced]
-    )
+    results = wrap(all_steps)([fixed[v] for v in shared], [rows[v] for v in sliced])
     rows.update(zip(outputs, results, strict=True))
+
+
+def _over_steps(
+    equation: Equation, once: Mapping[Value, Any], rows: Mapping[Value, Any], length: int
+) -> list[Any]:
+    """One equation for all steps, results [T, ...].
+
+    One by one, as many of JAX's batching rules move the axis of a batch to the front, where it
+    would stay for all that follows: `time_first` puts it back behind T.
+    """
+    values, axes = [], []
+    shape = equation.outputs[0].aval.shape
+    for atom in equation.inputs:
+        if isinstance(atom, Value) and atom in rows:
+            value, axis = rows[atom], 0
+            if shape and not atom.aval.shape and is_pointwise(equation):
+                value = widened(value, shape)
+        else:
+            value, axis = read(once, atom), None
+        values.append(value)
+        axes.append(axis)
+    results = jax.vmap(equation.run, (axes,), axis_size=length)(values)
+    return [_jax.time_first(result) for result in results]
 
 
 def stack_of(fixed: Mapping[Value, Any], rows: dict[Value, Any], y: Atom, length: int) -> Any:

@@ -142,7 +142,7 @@ def _one_step_back(stack: Any, start: Any, reverse: bool) -> Any:
     """The carry before every step, from the stack of the carries after."""
     start = start[None]
     rows = [stack[1:], start] if reverse else [start, stack[:-1]]
-    return jnp.concatenate(rows)
+    return _jax.time_first(jnp.concatenate(rows))
 
 
 def _recomputing(function):

@@ -23,15 +23,23 @@ Kinds = Mapping[Value, Kind]
 # Repeating one of these costs less than storing its result and reading it again.
 # fmt: off
 _CHEAP = frozenset({
-    "abs", "add", "add_any", "and", "broadcast_in_dim", "clamp", "complex", "concatenate", "conj",
-    "convert_element_type", "copy", "copy_p", "empty", "empty2", "eq", "eq_to", "ge", "gt", "imag",
-    "integer_pow", "iota", "is_finite", "le", "le_to", "lt", "lt_to", "max", "min", "mul", "ne",
-    "neg", "not", "or", "pcast", "pvary", "real", "reduce_precision", "reshape", "rev", "select_n",
-    "sign", "slice", "split", "square", "squeeze", "stop_gradient", "sub", "transpose", "xor",
+    "abs", "add", "add_any", "and", "broadcast_in_dim", "clamp", "complex", "concatenate",
+    "conj", "convert_element_type", "copy", "copy_p", "empty", "empty2", "eq", "eq_to", "ge",
+    "gt", "imag", "integer_pow", "iota", "is_finite", "le", "le_to", "lt", "lt_to", "max",
+    "min", "mul", "ne", "neg", "not", "or", "pcast", "pvary", "real", "reduce_precision",
+    "reshape", "rev", "scaled", "select_n", "shifted", "sign", "slice", "split", "square",
+    "squeeze", "stop_gradient", "sub", "time_first", "transpose", "widened", "xor",
 })
 # fmt: on
 # A loop may make these itself rather than read them: they are written from less than they hold.
-_EXPANDING = frozenset({"broadcast_in_dim", "iota", "empty", "empty2"})
+_EXPANDING = frozenset({"broadcast_in_dim", "iota", "empty", "empty2", "widened"})
+# Of several operands, element by element; a scalar among them is taken for every element.
+# fmt: off
+_POINTWISE = frozenset({
+    "add", "add_any", "and", "atan2", "clamp", "div", "eq", "ge", "gt", "le", "lt", "max", "min",
+    "mul", "ne", "nextafter", "or", "pow", "rem", "select_n", "sub", "xor",
+})
+# fmt: on
 # fmt: off
 _PRODUCTS = frozenset({
     "columns", "conv_general_dilated", "dot_general", "ragged_dot", "ragged_dot_general", "rows",
@@ -57,6 +65,11 @@ def is_cheap(equation: Equation) -> bool:
 def is_expanding(equation: Equation) -> bool:
     """Whether the equation only writes its input many times over."""
     return equation.name in _EXPANDING
+
+
+def is_pointwise(equation: Equation) -> bool:
+    """Whether a scalar operand of the equation may as well be an array of the result's shape."""
+    return equation.name in _POINTWISE
 
 
 def is_product(equation: Equation) -> bool:
