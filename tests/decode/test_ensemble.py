@@ -15,6 +15,7 @@ from tests.decode import models as slow
 from tests.support import x64
 
 BOS, EOS, V, LIMIT = 0, 1, 4, 4
+PREFIXES = 1 + 3 + 9 + 27
 WEIGHTS = np.array([[0.2, 0.5, 0.3], [1.0, 0.0, 2.0], [1 / 3, 1 / 3, 1 / 3]])
 
 
@@ -45,9 +46,12 @@ def test_a_search_over_several_models_is_brute_force():
         }
         repetition = rx.repetition_penalty(1.5, V)
         combined["processed"] = rx.processed(*combined["linear"], repetition)
-        search = functools.partial(rx.beam_search, bos=BOS, eos=EOS, beam_size=108, n_best=3)
+        options = {"bos": BOS, "eos": EOS, "max_length": LIMIT, "length_penalty": 0.6, "n_best": 3}
         return {
-            name: search(step, state, max_length=LIMIT, length_penalty=0.6)
+            name: (
+                rx.beam_search(step, state, beam_size=108, **options),
+                rx.exact_search(step, state, budget=PREFIXES, **options),
+            )
             for name, (step, state) in combined.items()
         }
 
@@ -76,8 +80,11 @@ def test_a_search_over_several_models_is_brute_force():
         truths["processed"] = truths["linear"]
         for name, table in truths.items():
             change = repeated if name == "processed" else lambda log_probs, _: log_probs
-            one = jax.tree.map(lambda leaf, place=place: leaf[place], found[name])
-            changed.assert_best(one, changed.enumerated(table, change, EOS, LIMIT, 0.6))
+            truth = changed.enumerated(table, change, EOS, LIMIT, 0.6)
+            beam, exact = jax.tree.map(lambda leaf, place=place: leaf[place], found[name])
+            changed.assert_best(beam, truth)
+            changed.assert_best(exact, truth)
+            assert exact.proven.all()
 
 
 def fixed(*probabilities):

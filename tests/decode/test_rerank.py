@@ -42,20 +42,20 @@ def slow_penalties(models):
 
 
 @functools.cache
-def searched(width, rows, count=200):
+def searched(search, rows, count=200, **how):
     models = slow.random_models(70, count, V, sharpness=3.0)
 
     def one(model):
         step = functools.partial(attending, model)
-        found = rx.beam_search(
+        found = search(
             step,
             jnp.asarray(model.state),
             bos=BOS,
             eos=EOS,
-            beam_size=width,
             n_best=rows,
             max_length=LIMIT,
             length_penalty=0.6,
+            **how,
         )
         wu, excess = jax.vmap(covering)(found.attention)
         totals = {"wu": found.scores + wu, "both": found.scores + wu + excess}
@@ -80,15 +80,22 @@ def truths(models):
     }
 
 
-def test_a_wide_beam_reranked_by_coverage_is_brute_force():
-    models, found = searched(108, 40, count=40)
+@pytest.mark.parametrize(
+    ("search", "how"),
+    [(rx.beam_search, {"beam_size": 108}), (rx.exact_search, {"budget": 40, "width": 3})],
+)
+def test_all_that_there_is_reranked_by_coverage_is_brute_force(search, how):
+    models, found = searched(search, 40, count=40, **how)
     for name, truth in truths(models).items():
         changed.assert_best(found[name], truth)
         assert found[name].proven[:, :30].mean() > 0.9
 
 
-def test_what_a_narrow_beam_proves_under_a_coverage_penalty_is_true():
-    models, found = searched(3, 3)
+@pytest.mark.parametrize(
+    ("search", "how"), [(rx.beam_search, {"beam_size": 3}), (rx.exact_search, {"budget": 30})]
+)
+def test_what_few_rows_prove_under_a_coverage_penalty_is_true(search, how):
+    models, found = searched(search, 3, **how)
     for name, (sequences, _, scores) in truths(models).items():
         result = found[name]
         assert 0.02 < result.proven[:, 0].mean() < 0.98

@@ -154,8 +154,12 @@ def test_sharded_gradients_agree():
 
     def loss(scan, w, h0, xs):
         def local(w, h0, xs):
+            def step(h, x):
+                early = (x @ w) * w[0] + w[1]
+                return jnp.tanh(early + h @ w), jnp.sin(h) @ w + w[2]
+
             def one(h, x):
-                return scan(lambda h, x: (jnp.tanh(x @ w + h @ w), jnp.sin(h) @ w), h, x)[1]
+                return scan(step, h, x)[1]
 
             return lax.psum(jnp.sum(jax.vmap(one)(h0, xs) ** 2), "data")
 
