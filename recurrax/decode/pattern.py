@@ -8,6 +8,7 @@ one normal form, so that equal ones are found equal and their number is finite.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,14 +33,26 @@ def pattern(text: str, names: Mapping[str, int] | None = None) -> Automaton:
       names: the numbers of the names.
 
     Raises:
-      ValueError: not an expression, or an unknown name; an expression that nothing matches.
+      ValueError: not an expression, or an unknown name; an expression that nothing matches, or one
+        of so many tokens that Python's limit of recursion ends it: about a thousand go.
 
     >>> import recurrax as rx
     >>> dates = rx.decode.pattern("day+ (month year?)?", {"day": 4, "month": 5, "year": 6})
     >>> print(dates.tokens.shape, dates.accepting)
     (4, 2) [False  True  True  True]
     """
-    whole, rest = _either(_PARTS.findall(text), names or {})
+    parts = _PARTS.findall(text)
+    try:
+        return _compiled(text, parts, names or {})
+    except RecursionError as error:
+        raise ValueError(
+            f"pattern: expected an expression that Python's recursion limit of "
+            f"{sys.getrecursionlimit()} allows, got one of {len(parts)} parts"
+        ) from error
+
+
+def _compiled(text: str, parts: list[str], names: Mapping[str, int]) -> Automaton:
+    whole, rest = _either(parts, names)
     if rest:
         raise ValueError(f"pattern: did not expect {rest[0]!r} in {text!r}")
     if whole == NOTHING:

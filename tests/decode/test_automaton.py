@@ -357,6 +357,11 @@ def test_an_automaton_may_be_made_while_tracing():
         (lambda: rx.pattern("word"), ValueError, "expected a token's number or name, got 'word'"),
         (lambda: rx.pattern("[ ]"), ValueError, "nothing matches"),
         (
+            lambda: rx.pattern("2 " * 5000),
+            ValueError,
+            "recursion limit of .* got one of 5000 parts",
+        ),
+        (
             lambda: rx.explored(0, lambda n: ({}, n + 1), bool, most=9),
             ValueError,
             "more than most=9",
