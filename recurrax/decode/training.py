@@ -78,7 +78,9 @@ def sampled_risk_loss(
 
     b_n is the mean risk of the other samples (REINFORCE, Williams 1992, with the baseline of Kool
     et al. 2019); with one sample it is 0. Samples are drawn with replacement, and equal ones all
-    count: do not make them distinct.
+    count: do not make them distinct. Sampled with `min_length`, which the log-probabilities do not
+    know of, the gradient is biased; a shortest length that the step itself keeps (`rx.processed`)
+    is in both.
 
     Args:
       log_probs: [N] log-probabilities of whole sequences from `rx.sample`, differentiable: scored
