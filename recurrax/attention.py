@@ -153,6 +153,7 @@ def additive(features: int) -> Attention:
 
     def score(params: AdditiveParams, keys: jax.Array, query: jax.Array) -> jax.Array:
         _check_width(name, "query", query.shape[-1], params.w_query.shape[0])
+        _check_width(name, "memory.keys", keys.shape[-1], params.v.shape[0])
         return jnp.tanh(keys + query @ params.w_query) @ params.v
 
     return _attention(name, AdditiveParams, draw, key_of, score)
@@ -202,8 +203,13 @@ def _dot(name: str, scale: Callable[[int], float]) -> Attention:
         check(query, values)
         return ()
 
-    def score(params, keys: jax.Array, query: jax.Array) -> jax.Array:
-        check(query, keys)
+    def key_of(params: tuple[()], values: jax.Array) -> jax.Array:
+        if params:  # a tuple as well, but another attention's
+            raise TypeError(f"{name}: params must be the () that init makes, got {params!r}")
+        return values
+
+    def score(params: tuple[()], keys: jax.Array, query: jax.Array) -> jax.Array:
+        check(query, key_of(params, keys))
         return keys @ query * scale(query.shape[-1])
 
-    return _attention(name, tuple, draw, lambda params, values: values, score)
+    return _attention(name, tuple, draw, key_of, score)

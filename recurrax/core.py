@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -25,9 +26,10 @@ class Cell:
     """One step of a recurrence, for one example.
 
     `init(key, x) -> params` consumes the key; `x` is one step's input, an array or a
-    `jax.ShapeDtypeStruct`. `initial_state(params) -> state`. `step(params, state, x, key=None) ->
-    (state, y)`; without a key the step is deterministic (evaluation). The order is that of
-    `jax.lax.scan`, so `functools.partial(cell.step, params)` is a scan body.
+    `jax.ShapeDtypeStruct`. `initial_state(params) -> state`, no array twice, so that a state can be
+    donated. `step(params, state, x, key=None) -> (state, y)`; without a key the step is
+    deterministic (evaluation). The order is that of `jax.lax.scan`, so
+    `functools.partial(cell.step, params)` is a scan body.
 
     A cell of one's own may leave out the key, and need not even be a `Cell`: whatever has these
     three attributes is accepted (see `as_cell`).
@@ -92,7 +94,11 @@ def as_cell(cell: Any) -> Cell:
 
 
 def _with_key(name: str, step: Callable[..., Any]) -> Callable[..., Any]:
-    """`step` with a key as its fourth argument, whether it takes one so, by name only, or not."""
+    """`step` with a key as its fourth argument, whether it takes one so, by name only, or not.
+
+    A fourth argument of another name is no key where there is one named so, nor where its default
+    is not None: `scale=2.0`.
+    """
     try:
         signature = inspect.signature(step)
     except (TypeError, ValueError):  # a builtin without a signature
@@ -105,13 +111,26 @@ def _with_key(name: str, step: Callable[..., Any]) -> Callable[..., Any]:
             return False
         return True
 
-    if takes(None, None, None, None):
+    named = signature.parameters.get("key")
+    fourth = next(itertools.islice(signature.parameters.values(), 3, None), None)
+    if named is None:
+        is_key = fourth is None or fourth.default is None or fourth.default is fourth.empty
+    else:
+        is_key = fourth is named
+    if is_key and takes(None, None, None, None):
         return step
     if takes(None, None, None, key=None):
         return lambda params, state, x, key=None: step(params, state, x, key=key)
     if takes(None, None, None):
         return lambda params, state, x, key=None: step(params, state, x)
     raise TypeError(f"{name}: step must take (params, state, x) or also a key, got {signature}")
+
+
+def check_result(name: str, result: Any, function: str = "step") -> tuple[PyTree, PyTree]:
+    """What a step, or a model's `apply`, returned: raises where it is no pair."""
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(f"{name}: {function} must return (state, y), got {result!r}")
+    return result
 
 
 def split_key(name: str, key: Any, count: int = 2) -> jax.Array:
@@ -155,6 +174,7 @@ def input_struct(
         raise ValueError(
             f"{name}.init: {argument} must be of one example, of shape [{', '.join(axes)}] with "
             f"{axes[-1]} > 0, got shape {tuple(x.shape)}"
+            f"{'' if x.shape else '. Above pooling, put a cell into rx.one_step'}"
         )
     return jax.ShapeDtypeStruct(x.shape, jax.dtypes.canonicalize_dtype(x.dtype))
 

@@ -25,13 +25,16 @@ lecun_normal: Initializer = jax.nn.initializers.lecun_normal()
 def orthogonal(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
     """A random orthogonal matrix, as `jax.nn.initializers.orthogonal` draws it (Saxe et al., 2014).
 
+    In half precision, which has no QR decomposition, it is float32's, rounded.
+
     Under `jax.vmap`, over seeds say, one matrix is drawn after the other: of batches of QR
     decompositions jaxlib's CPU kernels wait for each other, on two cores for ever.
     """
 
     @jax.custom_batching.sequential_vmap
     def draw(key: jax.Array) -> jax.Array:
-        return jax.nn.initializers.orthogonal()(key, shape, dtype)
+        wide = jnp.promote_types(dtype, jnp.float32)
+        return jax.nn.initializers.orthogonal()(key, shape, wide).astype(dtype)
 
     return draw(key)
 
@@ -60,10 +63,12 @@ def per_gate(initializer: Initializer, gates: int) -> Initializer:
       gates: how many; at least 1.
 
     Raises:
-      TypeError: `initializer` is no function. ValueError: no gates; a shape without axes, or a
-        width that does not divide by `gates`.
+      TypeError: `initializer` is no function, `gates` no int. ValueError: no gates; a shape without
+        axes, or a width that does not divide by `gates`; a block of another shape than asked for.
     """
     check_function("per_gate", "initializer", initializer)
+    if isinstance(gates, bool) or not isinstance(gates, int):
+        raise TypeError(f"per_gate: gates must be an int, got {gates!r}")
     if gates < 1:
         raise ValueError(f"per_gate: gates must be at least 1, got {gates}")
 
@@ -72,12 +77,13 @@ def per_gate(initializer: Initializer, gates: int) -> Initializer:
             raise ValueError(
                 f"per_gate: the last axis of shape must divide into {gates} gates, got {shape}"
             )
-        *rows, width = shape
+        block = *shape[:-1], shape[-1] // gates
         # QR has no half-precision kernel: draw in float32 at least, then round.
         wide = jnp.promote_types(dtype, jnp.float32)
-        blocks = [
-            initializer(k, (*rows, width // gates), wide) for k in split_key("per_gate", key, gates)
-        ]
+        blocks = [initializer(k, block, wide) for k in split_key("per_gate", key, gates)]
+        for drawn in map(jnp.shape, blocks):
+            if drawn != block:
+                raise ValueError(f"per_gate: initializer must draw shape {block}, got {drawn}")
         return jnp.concatenate(blocks, axis=-1).astype(dtype)
 
     return init
@@ -95,15 +101,15 @@ def chrono(longest: int) -> Initializer:
       longest: T_max, in steps; at least 3.
 
     Raises:
-      TypeError: `longest` is no number. ValueError: it is less than 3.
+      TypeError: `longest` is no number. ValueError: it is less than 3, or not finite.
 
     >>> import jax, recurrax as rx
     >>> cell = rx.lstm(4, forget_bias=rx.initializers.chrono(100))
     """
-    if isinstance(longest, bool) or not isinstance(longest, int | float):
+    if isinstance(longest, bool) or not isinstance(longest, numbers.Real):
         raise TypeError(f"chrono: longest must be a number of steps, got {longest!r}")
-    if not longest >= 3:
-        raise ValueError(f"chrono: longest must be at least 3 steps, got {longest}")
+    if not 3 <= float(longest) < math.inf:
+        raise ValueError(f"chrono: longest must be at least 3 steps, and finite, got {longest}")
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
         wide = jnp.promote_types(dtype, jnp.float32)
@@ -126,9 +132,12 @@ def ring(r_min: float = 0.0, r_max: float = 1.0, max_phase: float = 2 * math.pi)
       max_phase: in radians, at most 2 pi.
 
     Raises:
-      ValueError: not 0 <= r_min < r_max <= 1, or `max_phase` not in (0, 2 pi]; a shape other than
-        [2, N].
+      TypeError: an argument is no number. ValueError: not 0 <= r_min < r_max <= 1, or `max_phase`
+        not in (0, 2 pi]; a shape other than [2, N].
     """
+    for argument, value in (("r_min", r_min), ("r_max", r_max), ("max_phase", max_phase)):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise TypeError(f"ring: {argument} must be a number, got {value!r}")
     if not 0 <= r_min < r_max <= 1:
         raise ValueError(f"ring: expected 0 <= r_min < r_max <= 1, got {r_min} and {r_max}")
     if not 0 < max_phase <= 2 * math.pi:
@@ -142,6 +151,7 @@ def ring(r_min: float = 0.0, r_max: float = 1.0, max_phase: float = 2 * math.pi)
         least = jnp.finfo(wide).eps
         for_modulus, for_phase = jax.random.uniform(key, shape, wide, least, 1 - least)
         squared = r_min**2 + (r_max**2 - r_min**2) * for_modulus
+        squared = jnp.minimum(squared, 1 - least)  # a sum near 1 may have been rounded to 1
         nu_log = jnp.log(-jnp.log(squared) / 2)
         return jnp.stack([nu_log, jnp.log(max_phase * for_phase)]).astype(dtype)
 
@@ -162,9 +172,13 @@ def gate_biases(
     """The biases that the input gate and the forget gate start with, [H] each: b_i, b_f.
 
     A number is b_f, and b_i = 0. An initializer, such as `chrono`'s, draws b_f, and b_i = -b_f.
+
+    Raises:
+      ValueError: an array, or what an initializer drew, has another shape than [H].
     """
-    if callable(forget_bias):
-        b_f = forget_bias(key, (features,), dtype)
-        return -b_f, b_f
+    drawn = callable(forget_bias)
+    b_f = jnp.asarray(forget_bias(key, (features,), dtype) if drawn else forget_bias, dtype)
+    if b_f.shape != (features,) and (drawn or b_f.shape):
+        raise ValueError(f"forget_bias: expected shape {(features,)}, got {b_f.shape}")
     zeros = jnp.zeros(features, dtype)
-    return zeros, zeros + jnp.asarray(forget_bias, dtype)
+    return -b_f if drawn else zeros, zeros + b_f

@@ -199,6 +199,22 @@ def test_dot_needs_equal_widths(make):
         make().init(jax.random.key(0), jnp.ones(3), jnp.ones((5, 4)))
 
 
+def test_params_and_memory_of_another_attention():
+    """A NamedTuple is a tuple, and keys of one column broadcast: neither may pass."""
+    values, query = jnp.ones((5, 3)), jnp.ones(3)
+    wide, narrow = rx.additive(4), rx.additive(1)
+    params, other = (a.init(jax.random.key(0), query, values) for a in (wide, narrow))
+    memory = rx.dot().memory((), values)
+    for call in (
+        lambda: rx.dot().memory(params, values),
+        lambda: rx.scaled_dot().attend(params, memory, query),
+    ):
+        with pytest.raises(TypeError, match=r"dot\(\): params must be the \(\) .*AdditiveParams"):
+            call()
+    with pytest.raises(ValueError, match=r"memory\.keys must have width 4, got 1"):
+        wide.attend(params, narrow.memory(other, values), query)
+
+
 @pytest.mark.parametrize("make", [lambda: rx.additive(4), rx.general])
 def test_values_must_fit_the_weights(make):
     attention = make()

@@ -57,6 +57,26 @@ def test_a_key_reaches_the_step_however_it_is_taken():
             assert ys.all() == (key is not None)
 
 
+def test_a_fourth_argument_of_another_kind_is_no_key():
+    """Python's way to bind a value now, and options: neither a key nor None may land there."""
+
+    def option_and_key(params, state, x, scale=2.0, key=None):
+        return state, scale * x + (0 if key is None else 100)
+
+    def any_and_key(*arguments, key=None):
+        return option_and_key(*arguments, key=key)
+
+    twos = np.full(2, 2.0)  # of which `== None` is an array
+    bound = lambda params, state, x, scale=twos: (state, scale * x)  # noqa: E731
+    xs = jnp.ones((2, 2))
+    for key, expected in ((None, 2), (jax.random.key(0), 102)):
+        for step in (option_and_key, any_and_key):
+            np.testing.assert_array_equal(rx.unroll(make(step), 0.0, xs, key=key)[1], expected)
+        np.testing.assert_array_equal(rx.unroll(make(bound), 0.0, xs, key=key)[1], 2)
+    with pytest.raises(TypeError, match=r"mine: step must take .*got \(params, state, x, scale, k"):
+        as_cell(make(lambda params, state, x, scale, key=None: (state, x)))
+
+
 def test_what_is_no_cell():
     for bad, message in [
         (3, r"cell: expected an object with functions init.*, got 3, whose 'init' is 'missing'"),

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import recurrax as rx
 from recurrax import initializers
 from recurrax.initializers import per_gate
 
@@ -64,6 +65,29 @@ def test_half_precision_is_the_rounded_draw(dtype):
     np.testing.assert_array_equal(matrix, draw(KEY, (4, 8)).astype(dtype))
 
 
+def test_orthogonal_in_half_precision():
+    matrix = initializers.orthogonal(KEY, (4, 3), "bfloat16")
+    np.testing.assert_array_equal(matrix, initializers.orthogonal(KEY, (4, 3)).astype("bfloat16"))
+
+
+@pytest.mark.parametrize("radii", [(0.0, 1.0), (0.9999, 1.0), (0.0, 1e-3)])
+def test_the_logarithms_of_the_ring_are_finite(radii):
+    """Also where a modulus is rounded to 1: at 0.9999 one in thousands."""
+    assert np.isfinite(initializers.ring(*radii)(KEY, (2, 20_000))).all()
+
+
+def test_forget_biases_keep_dtype_and_shape():
+    """What draws another dtype would widen the state of the cell; another shape, its bias."""
+    x = jnp.ones(3, "bfloat16")
+    for bias in (2, jnp.float32(2), jnp.full(4, 2.0), lambda key, shape, dtype: jnp.full(4, 2.0)):
+        params = rx.lstm(4, forget_bias=bias).init(KEY, x)
+        assert params.b.dtype == "bfloat16"
+        np.testing.assert_array_equal(params.b[4:8], 2)
+    for bias in (jnp.ones(3), jnp.ones((1, 4)), lambda key, shape, dtype: jnp.ones(())):
+        with pytest.raises(ValueError, match=r"forget_bias: expected shape \(4,\), got \("):
+            rx.lstm(4, forget_bias=bias).init(KEY, x)
+
+
 def test_any_initializer_can_be_handed_in():
     identity = per_gate(lambda key, shape, dtype: jnp.eye(*shape, dtype=dtype), 2)
     np.testing.assert_array_equal(identity(KEY, (3, 6)), np.tile(np.eye(3), 2))
@@ -74,6 +98,12 @@ def test_errors_name_the_argument():
         per_gate("orthogonal", 4)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="gates must be at least 1, got 0"):
         per_gate(initializers.orthogonal, 0)
+    with pytest.raises(TypeError, match=r"gates must be an int, got 2\.0"):
+        per_gate(initializers.orthogonal, 2.0)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"initializer must draw shape \(3, 2\), got \(2, 3\)"):
+        per_gate(lambda key, shape, dtype: jnp.zeros(shape[::-1], dtype), 2)(KEY, (3, 4))
+    with pytest.raises(TypeError, match="ring: r_max must be a number, got '1'"):
+        initializers.ring(0.0, "1")  # pyright: ignore[reportArgumentType]
     draw = per_gate(initializers.orthogonal, 4)
     with pytest.raises(ValueError, match=r"shape must divide into 4 gates, got \(2, 6\)"):
         draw(KEY, (2, 6))
@@ -94,6 +124,12 @@ def test_chrono_biases_are_logarithms_of_uniform_times():
     np.testing.assert_allclose(times.var(), variance, rtol=5 * (0.8 / n) ** 0.5)
     half = initializers.chrono(longest)(KEY, (8,), "bfloat16")
     assert half.dtype == "bfloat16"
-    for longest, error in [(2, ValueError), (float("nan"), ValueError), ("9", TypeError)]:
+    assert initializers.chrono(np.int64(longest))(KEY, (8,)).shape == (8,)
+    for longest, error in [
+        (2, ValueError),
+        (float("nan"), ValueError),
+        (float("inf"), ValueError),
+        ("9", TypeError),
+    ]:
         with pytest.raises(error, match="chrono: longest must be"):
             initializers.chrono(longest)  # pyright: ignore[reportArgumentType]

@@ -121,7 +121,7 @@ def conv_lstm(
         check_optional(name, params, shapes)
         check_params(name, params, ConvLSTMParams, **shapes)
         zeros = jnp.zeros(grid, params.b.dtype)
-        return LSTMState(zeros, zeros)
+        return LSTMState(zeros, zeros.copy())
 
     def step(params: ConvLSTMParams, state: LSTMState, x: jax.Array, key=None):
         check_state(name, state, jax.eval_shape(initial_state, params))

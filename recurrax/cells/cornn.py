@@ -98,7 +98,7 @@ def cornn(
     def initial_state(params: CoRNNParams) -> CoRNNState:
         check_params(name, params, CoRNNParams, b=(features,))
         zeros = jnp.zeros_like(params.b)
-        return CoRNNState(zeros, zeros)
+        return CoRNNState(zeros, zeros.copy())
 
     def step(params: CoRNNParams, state: CoRNNState, x: jax.Array, key=None):
         check_state(name, state, jax.eval_shape(initial_state, params))

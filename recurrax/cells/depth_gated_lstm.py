@@ -133,7 +133,7 @@ def depth_gated_lstm(
                     f"{jax.tree.map(jnp.shape, (layer.p_d, layer.p_l))}"
                 )
         zeros = jnp.zeros(features, params[0].b.dtype)
-        return (LSTMState(zeros, zeros),) * layers
+        return tuple(LSTMState(zeros.copy(), zeros.copy()) for _ in range(layers))
 
     def step_layer(p: DepthGatedLSTMParams, state: LSTMState, x: jax.Array, below) -> LSTMState:
         i, f, g, o, *d = jnp.split(x @ p.w_x + p.b, 4 if below is None else 5)

@@ -125,8 +125,8 @@ def gated_lstm(
         check_params(name, params, GatedLSTMParams, **shapes)
         zeros = jnp.zeros(features, params.b.dtype)
         if full_gate_recurrence:
-            return FullGateState(zeros, zeros, jnp.zeros(gates_width, params.b.dtype))
-        return LSTMState(zeros, zeros)
+            return FullGateState(zeros, zeros.copy(), jnp.zeros(gates_width, params.b.dtype))
+        return LSTMState(zeros, zeros.copy())
 
     def step(params: GatedLSTMParams, state: Any, x: jax.Array, key=None):
         check_state(name, state, jax.eval_shape(initial_state, params))

@@ -99,7 +99,7 @@ def layer_norm_lstm(
     def initial_state(params: LayerNormLSTMParams) -> LSTMState:
         check_params(name, params, LayerNormLSTMParams, b=(4 * features,))
         zeros = jnp.zeros(features, params.b.dtype)
-        return LSTMState(zeros, zeros)
+        return LSTMState(zeros, zeros.copy())
 
     def step(params: LayerNormLSTMParams, state: LSTMState, x: jax.Array, key=None):
         check_state(name, state, jax.eval_shape(initial_state, params))

@@ -94,7 +94,7 @@ def lem(
     def initial_state(params: LEMParams) -> LEMState:
         check_params(name, params, LEMParams, b=(4 * features,))
         zeros = jnp.zeros(features, params.b.dtype)
-        return LEMState(zeros, zeros)
+        return LEMState(zeros, zeros.copy())
 
     def step(params: LEMParams, state: LEMState, x: jax.Array, key=None):
         check_state(name, state, jax.eval_shape(initial_state, params))

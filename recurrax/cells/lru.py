@@ -102,7 +102,7 @@ def lru(
     def initial_state(params: LRUParams) -> DiagonalState:
         check_params(name, params, LRUParams, nu_log=(state,))
         zeros = jnp.zeros_like(params.nu_log)
-        return DiagonalState(zeros, zeros)
+        return DiagonalState(zeros, zeros.copy())
 
     def step(params: LRUParams, s: DiagonalState, x: jax.Array, key=None):
         check_state(name, s, jax.eval_shape(initial_state, params))

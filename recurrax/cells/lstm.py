@@ -98,7 +98,7 @@ def lstm(
     def initial_state(params: LSTMParams) -> LSTMState:
         check_params(name, params, LSTMParams, b=(4 * features,))
         zeros = jnp.zeros(features, params.b.dtype)
-        return LSTMState(zeros, zeros)
+        return LSTMState(zeros, zeros.copy())
 
     def step(params: LSTMParams, state: LSTMState, x: jax.Array, key=None):
         check_state(name, state, jax.eval_shape(initial_state, params))

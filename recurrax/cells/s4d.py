@@ -114,7 +114,7 @@ def s4d(
     def initial_state(params: S4DParams) -> DiagonalState:
         check_params(name, params, S4DParams, a_im=shape)
         zeros = jnp.zeros_like(params.a_im)
-        return DiagonalState(zeros, zeros)
+        return DiagonalState(zeros, zeros.copy())
 
     def step(params: S4DParams, s: DiagonalState, x: jax.Array, key=None):
         check_state(name, s, jax.eval_shape(initial_state, params))

@@ -123,7 +123,7 @@ def s5(
     def initial_state(params: S5Params) -> DiagonalState:
         check_params(name, params, S5Params, a_im=(state // 2,), d=(features,))
         zeros = jnp.zeros_like(params.a_im)
-        return DiagonalState(zeros, zeros)
+        return DiagonalState(zeros, zeros.copy())
 
     def step(params: S5Params, s: DiagonalState, x: jax.Array, key=None):
         check_state(name, s, jax.eval_shape(initial_state, params))

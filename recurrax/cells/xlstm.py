@@ -133,7 +133,7 @@ def slstm(
     def initial_state(params: SLSTMParams) -> SLSTMState:
         check_params(name, params, SLSTMParams, b=(4 * features,), w_h=(heads, width, 4 * width))
         zeros = jnp.zeros(features, params.b.dtype)
-        return SLSTMState(zeros, zeros, zeros, jnp.full_like(zeros, -jnp.inf))
+        return SLSTMState(zeros, zeros.copy(), zeros.copy(), jnp.full_like(zeros, -jnp.inf))
 
     def step(params: SLSTMParams, state: SLSTMState, x: jax.Array, key=None):
         check_state(name, state, jax.eval_shape(initial_state, params))

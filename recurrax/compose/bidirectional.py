@@ -31,7 +31,7 @@ def reverse(layer: Any) -> SequenceModel:
         turned round. What an `Unaligned` one returns is left as it is.
 
     Raises:
-      TypeError: `layer` is neither.
+      TypeError: `layer` is neither. ValueError: it is a model of one vector, such as `one_step`.
 
     >>> import jax.numpy as jnp, recurrax as rx
     >>> total = rx.Cell(lambda key, x: (), lambda params: jnp.zeros(()),
@@ -55,6 +55,11 @@ def reverse(layer: Any) -> SequenceModel:
 
 
 def _turned_round(model: SequenceModel) -> SequenceModel:
+    if isinstance(model, Unaligned) and model.of_vector:
+        raise ValueError(
+            f"reverse: layer must have inputs with a time axis, got {model}, a model of one vector"
+        )
+
     def apply(params, xs, *, state=None, length=None, resets=None, key=None):
         steps = time_steps(xs)
         t = jnp.arange(steps)
@@ -62,7 +67,7 @@ def _turned_round(model: SequenceModel) -> SequenceModel:
         order = jnp.where(t < valid, valid - 1 - t, t)
 
         def turn(tree):
-            return jax.tree.map(lambda leaf: leaf[order], tree)
+            return jax.tree.map(lambda leaf: jnp.asarray(leaf)[order], tree)
 
         # Where a sequence began at t, the one before it is now entered, at its step t - 1. What is
         # no array [T] is left to the model, which says what is wrong with it.
@@ -110,7 +115,8 @@ def bidirectional(forward: Any, backward: Any, *, merge: str = "concat") -> Sequ
     Raises:
       TypeError: an argument is neither a cell nor a sequence model; params or state are no pair.
       ValueError: unknown `merge`; "sum" or "mean" of outputs of unequal shapes, "concat" of numbers
-        without an axis; a pair of which one is `Unaligned`.
+        without an axis, or of outputs that differ in more than the last; a pair of which one is
+        `Unaligned`, or that takes one vector.
     """
     if merge not in _MERGES:
         raise ValueError(f"bidirectional: merge must be one of {list(_MERGES)}, got {merge!r}")
@@ -138,9 +144,10 @@ def bidirectional(forward: Any, backward: Any, *, merge: str = "concat") -> Sequ
             )
         ]
         (state_f, ys_f), (state_b, ys_b) = results
-        if merge != "concat":
-            check_same_shapes(name, "the forward output", ys_f, "the backward output", ys_b)
-        elif any(jnp.ndim(leaf) < 2 - unaligned[0] for leaf in jax.tree.leaves(ys_f)):
+        concat = merge == "concat"
+        sides = "the forward output", ys_f, "the backward output", ys_b
+        check_same_shapes(name, *sides, but_for_last=concat)
+        if concat and any(jnp.ndim(leaf) < 2 - unaligned[0] for leaf in jax.tree.leaves(ys_f)):
             raise ValueError(
                 f"{name}: merge='concat' needs outputs with an axis of their own, got numbers"
             )
@@ -149,10 +156,21 @@ def bidirectional(forward: Any, backward: Any, *, merge: str = "concat") -> Sequ
     return model_of(models, init, apply, name)
 
 
-def check_same_shapes(name: str, one: str, xs: PyTree, other: str, ys: PyTree) -> None:
-    """Raises where two trees cannot be added leaf by leaf; broadcasting would do it in silence."""
-    shapes = [jax.tree.map(jnp.shape, tree) for tree in (xs, ys)]
-    if shapes[0] != shapes[1]:
+def check_same_shapes(
+    name: str, one: str, xs: PyTree, other: str, ys: PyTree, *, but_for_last: bool = False
+) -> None:
+    """Raises where two trees cannot be added leaf by leaf; broadcasting would do it in silence.
+
+    Or, `but_for_last`, not be concatenated on their last axes.
+    """
+
+    def fixed(leaf: Any) -> tuple[int, ...]:
+        shape = jnp.shape(leaf)
+        return (*shape[:-1], len(shape)) if but_for_last else shape
+
+    if jax.tree.map(fixed, xs) != jax.tree.map(fixed, ys):
         raise ValueError(
-            f"{name}: {one} must have the shape of {other}, got {shapes[0]} and {shapes[1]}"
+            f"{name}: {one} must have the shape of {other}"
+            f"{' but for the last axis' if but_for_last else ''}, got "
+            f"{jax.tree.map(jnp.shape, xs)} and {jax.tree.map(jnp.shape, ys)}"
         )

@@ -25,7 +25,7 @@ def drop(
       TypeError: `x` is no array of floats, `key` no key. ValueError: `rate` outside [0, 1); a
         `shape` that does not broadcast to that of `x`.
     """
-    check_rate("drop", rate)
+    rate = check_rate("drop", rate)
     check_floating("drop", x)
     shape = x.shape if shape is None else tuple(shape)
     # From the right, each axis of the mask must be 1 or that of x: a longer mask would widen x.
@@ -53,7 +53,8 @@ def dropout(rate: float, *, variational: bool = False) -> SequenceModel:
       variational: one mask for all time steps (Gal and Ghahramani, 2016) instead of one a step.
 
     Raises:
-      TypeError: `rate` is no number. ValueError: `rate` outside [0, 1).
+      TypeError: `rate` is no number. ValueError: `rate` outside [0, 1); `variational` of one
+        vector, all of which one number would keep or drop.
     """
     check_rate("dropout", rate)
     name = f"dropout({rate}, variational=True)" if variational else f"dropout({rate})"
@@ -63,6 +64,8 @@ def dropout(rate: float, *, variational: bool = False) -> SequenceModel:
 
     def apply(params, xs, *, state=None, length=None, resets=None, key=None):
         _, xs = mask_padding(xs, length)
+        if variational and jnp.ndim(xs) < 2:
+            raise ValueError(f"{name}: xs must have shape [T, ...], got {jnp.shape(xs)}")
         return (), drop(key, xs, rate, (1, *xs.shape[1:]) if variational else None)
 
     return SequenceModel(init, apply, name)

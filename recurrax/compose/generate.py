@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from recurrax.compose.layers import Unaligned
-from recurrax.core import Cell, PyTree, as_cell, check_function
+from recurrax.core import Cell, PyTree, as_cell, check_function, check_result
 from recurrax.scan.unroll import unroll
 
 
@@ -49,7 +49,7 @@ def autoregressive(
 
     def step(params, carry, _, key=None):
         state, x = carry
-        state, y = cell.step(params, state, x, key)
+        state, y = check_result(f"{cell}", cell.step(params, state, x, key))
         fed = feed(y)
         if _specs(fed) != _specs(x):
             raise ValueError(
@@ -67,7 +67,7 @@ def autoregressive(
         (state, _), ys = unroll(looped, params, numbers, state=carry, length=length, key=key)
         return state, ys
 
-    return Unaligned(cell.init, apply, name)
+    return Unaligned(cell.init, apply, name, of_vector=True)
 
 
 def one_step(cell: Any) -> Unaligned:
@@ -83,9 +83,10 @@ def one_step(cell: Any) -> Unaligned:
 
     def apply(params, xs, *, state=None, length=None, resets=None, key=None):
         _check_no_time_axis(name, length=length, resets=resets)
-        return cell.step(params, cell.initial_state(params) if state is None else state, xs, key)
+        state = cell.initial_state(params) if state is None else state
+        return check_result(f"{cell}", cell.step(params, state, xs, key))
 
-    return Unaligned(cell.init, apply, name)
+    return Unaligned(cell.init, apply, name, of_vector=True)
 
 
 def _specs(tree: PyTree) -> PyTree:

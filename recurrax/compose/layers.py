@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from recurrax.core import PyTree, SequenceModel, as_cell, split_key
 from recurrax.scan.unroll import unroll
@@ -18,7 +19,10 @@ class Unaligned(SequenceModel):
 
     Pooling is one, and so is a vector that drives a sequence. `length` and `resets` speak of the
     time axis of the inputs: in `serial` they end here and do not reach the layers above.
+    `of_vector` says that the inputs have none.
     """
+
+    of_vector: bool = False
 
 
 def is_model(layer: Any) -> bool:
@@ -46,9 +50,11 @@ def as_model(layer: Any) -> SequenceModel:
 
 
 def model_of(layers: Iterable[Any], init: Any, apply: Any, name: str) -> SequenceModel:
-    """A model made of `layers`: `Unaligned` where one of them is."""
-    unaligned = any(isinstance(layer, Unaligned) for layer in layers)
-    return (Unaligned if unaligned else SequenceModel)(init, apply, name)
+    """A model made of `layers`: `Unaligned` where one of them is, of what the first such is of."""
+    unaligned = [layer for layer in layers if isinstance(layer, Unaligned)]
+    if not unaligned:
+        return SequenceModel(init, apply, name)
+    return Unaligned(init, apply, name, unaligned[0].of_vector)
 
 
 def first_step(xs: PyTree) -> PyTree:
@@ -57,7 +63,7 @@ def first_step(xs: PyTree) -> PyTree:
     def first(leaf):
         if not getattr(leaf, "shape", ()):
             raise ValueError(f"xs: expected arrays with a leading time axis [T, ...], got {leaf!r}")
-        return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+        return jax.ShapeDtypeStruct(leaf.shape[1:], jnp.result_type(leaf))
 
     return jax.tree.map(first, xs)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from recurrax.compose.rates import is_inexact
 from recurrax.core import Cell, PyTree, as_cell, check_params
@@ -24,7 +25,9 @@ def learned_state(cell: Any) -> Cell:
 
     `init` starts it at the cell's own initial state. A sequence that `resets` begins starts from
     it too, and its gradient is the sum over all of these. Counters and other leaves that are not
-    floating have no gradient, and stay those of the cell.
+    floating have no gradient, and stay those of the cell; so does every leaf that is None in
+    `params.state`. An xLSTM's stabiliser starts at minus infinity, where c and n have no gradient
+    either, and weight decay would make it NaN: there set all but h to None.
 
     Args:
       cell: any cell.
@@ -43,8 +46,9 @@ def learned_state(cell: Any) -> Cell:
     def init(key: jax.Array, x: PyTree) -> LearnedStateParams:
         params = cell.init(key, x)
         state = cell.initial_state(params)
+        # Copies: a buffer that two leaves share cannot be donated, and training donates params.
         return LearnedStateParams(
-            jax.tree.map(lambda leaf: leaf if is_inexact(leaf) else None, state), params
+            jax.tree.map(lambda leaf: jnp.array(leaf) if is_inexact(leaf) else None, state), params
         )
 
     def initial_state(params: LearnedStateParams) -> PyTree:

@@ -14,7 +14,7 @@ from recurrax.compose.layers import (
     model_of,
     states_of,
 )
-from recurrax.core import Cell, PyTree, SequenceModel, as_cell, split_key
+from recurrax.core import Cell, PyTree, SequenceModel, as_cell, check_result, split_key
 
 
 def serial(*layers: Any) -> SequenceModel:
@@ -52,7 +52,11 @@ def serial(*layers: Any) -> SequenceModel:
         params = []
         for model, layer_key in zip(models, split_key(name, key, len(models)), strict=True):
             params.append(model.init(layer_key, xs))
-            xs = jax.eval_shape(lambda p, xs, m=model: m.apply(p, xs)[1], params[-1], xs)
+            xs = jax.eval_shape(
+                lambda p, xs, m=model: check_result(f"{m}", m.apply(p, xs), "apply")[1],
+                params[-1],
+                xs,
+            )
         return tuple(params)
 
     def apply(params, xs, *, state=None, length=None, resets=None, key=None):
@@ -64,7 +68,8 @@ def serial(*layers: Any) -> SequenceModel:
             keys_of(name, key, len(models)),
             strict=True,
         ):
-            s, xs = model.apply(p, xs, state=s, length=length, resets=resets, key=k)
+            result = model.apply(p, xs, state=s, length=length, resets=resets, key=k)
+            s, xs = check_result(f"{model}", result, "apply")
             states.append(s)
             if isinstance(model, Unaligned):
                 length = resets = None
@@ -90,7 +95,9 @@ def stack(*cells: Any) -> Cell:
         for cell, layer_key in zip(layers, split_key(name, key, len(layers)), strict=True):
             params.append(cell.init(layer_key, x))
             x = jax.eval_shape(
-                lambda p, x, c=cell: c.step(p, c.initial_state(p), x)[1], params[-1], x
+                lambda p, x, c=cell: check_result(f"{c}", c.step(p, c.initial_state(p), x))[1],
+                params[-1],
+                x,
             )
         return tuple(params)
 
@@ -105,7 +112,7 @@ def stack(*cells: Any) -> Cell:
         for cell, p, s, k in zip(
             layers, params, state, keys_of(name, key, len(layers)), strict=True
         ):
-            s, x = cell.step(p, s, x, k)
+            s, x = check_result(f"{cell}", cell.step(p, s, x, k))
             states.append(s)
         return tuple(states), x
 

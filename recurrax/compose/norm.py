@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from recurrax.cells.checks import check_number
 from recurrax.core import Cell, check_input, check_params, check_state, input_struct
 
 
@@ -84,10 +84,7 @@ def _norm(
     draw: Callable[[jax.Array], Any],
     normalise: Callable[[Any, jax.Array], jax.Array],
 ) -> Cell:
-    if isinstance(epsilon, bool) or not isinstance(epsilon, numbers.Real):
-        raise TypeError(f"{kind}: epsilon must be a number, got {epsilon!r}")
-    if not float(epsilon) >= 0:
-        raise ValueError(f"{kind}: epsilon must be at least 0, got {epsilon}")
+    check_number(kind, "epsilon", epsilon, ">= 0")
     name = f"{kind}()"
 
     def init(key: jax.Array, x):

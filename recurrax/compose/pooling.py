@@ -68,6 +68,7 @@ def pool(how: str) -> Unaligned:
 
         def pooled(leaf: jax.Array) -> jax.Array:
             check_floating(name, leaf, "xs")
+            leaf = jnp.asarray(leaf)
             column = valid.reshape((steps,) + (1,) * (leaf.ndim - 1))
             return _POOLS[how](leaf, column).astype(leaf.dtype)
 

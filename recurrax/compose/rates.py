@@ -12,21 +12,23 @@ import jax.numpy as jnp
 from recurrax.core import PyTree
 
 
-def check_rate(name: str, rate: Any) -> None:
-    """Raises where a rate is no number in [0, 1)."""
+def check_rate(name: str, rate: Any) -> float:
+    """A rate as a Python float, which takes the dtype of what it multiplies.
+
+    Raises where it is no number in [0, 1).
+    """
     if isinstance(rate, bool) or not isinstance(rate, numbers.Real):
         raise TypeError(f"{name}: rate must be a number in [0, 1), got {rate!r}")
     if not 0 <= float(rate) < 1:
         raise ValueError(f"{name}: rate must lie in [0, 1), got {rate}")
+    return float(rate)
 
 
-def check_rates(name: str, rates: PyTree) -> None:
-    """Raises where one of several rates is no number in [0, 1), or there is none."""
-    leaves = jax.tree.leaves(rates)
-    if not leaves:
+def check_rates(name: str, rates: PyTree) -> PyTree:
+    """The rates as Python floats; raises where one is no number in [0, 1), or there is none."""
+    if not jax.tree.leaves(rates):
         raise TypeError(f"{name}: rate must be a number, or a tree of numbers, got {rates!r}")
-    for leaf in leaves:
-        check_rate(name, leaf)
+    return jax.tree.map(lambda rate: check_rate(name, rate), rates)
 
 
 def path_names(path: tuple[Any, ...]) -> list[str]:

@@ -35,7 +35,7 @@ def drop_weights(
       key: consumed; None returns `params` as they are.
       params: of any cell or model.
       rate: in [0, 1). What is kept is scaled by 1 / (1 - rate).
-      names: of the fields to drop from, at any depth.
+      names: of the fields to drop from, at any depth. Each leaf has a mask of its own.
       rows: drops whole rows of matrices [.., H, F], hence units of what they multiply; of a vector,
         elements.
 
@@ -112,7 +112,8 @@ def recurrent_dropout(
     Args:
       layer: a cell or a sequence model.
       rate: in [0, 1).
-      names: of the recurrent weights: matrices [.., H, F], or vectors [H] that multiply h.
+      names: of the recurrent weights: matrices [.., H, F], or vectors [H] that multiply h. Where
+        they are several (the modules of `clockwork`), each has an m of its own.
 
     Raises:
       TypeError: `layer` is neither; `rate` is no number.
@@ -157,14 +158,14 @@ def state_dropout(cell: Any, rate: float | Mapping[str, float] | PyTree) -> Sequ
     """
     cell = as_cell(cell)
     name = f"state_dropout({cell}, {rate})"
-    check_rates("state_dropout", rate)
+    floats = check_rates("state_dropout", rate)
 
     def init(key: jax.Array, xs: PyTree) -> PyTree:
         return cell.init(key, first_step(xs))
 
     def masks_of(key, state):
         leaves, treedef = jax.tree.flatten(state)
-        rates = jax.tree.leaves(state_rates(name, rate, state))
+        rates = jax.tree.leaves(state_rates(name, floats, state))
         masks = [
             drop(k, jnp.ones(leaf.shape), r).astype(leaf.dtype) if is_inexact(leaf) else None
             for k, leaf, r in zip(split_key(name, key, len(leaves)), leaves, rates, strict=True)

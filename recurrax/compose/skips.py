@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from recurrax.compose.bidirectional import check_same_shapes
 from recurrax.compose.layers import is_model, model_of
 from recurrax.compose.models import serial, stack
-from recurrax.core import Cell, PyTree, SequenceModel, as_cell, check_floating
+from recurrax.core import Cell, PyTree, SequenceModel, as_cell, check_floating, check_result
 from recurrax.scan.unroll import mask_padding
 
 
@@ -87,14 +87,15 @@ def _skip(layer: Any, name: str, join: Callable[[Any, Any], Any]) -> Cell | Sequ
 
         def apply(params, xs, *, state=None, length=None, resets=None, key=None):
             _, xs = mask_padding(xs, length)
-            state, ys = layer.apply(params, xs, state=state, length=length, resets=resets, key=key)
+            result = layer.apply(params, xs, state=state, length=length, resets=resets, key=key)
+            state, ys = check_result(f"{layer}", result, "apply")
             return state, join(xs, ys)
 
         return model_of([layer], layer.init, apply, name)
     cell = as_cell(layer)
 
     def step(params, state, x, key=None):
-        state, y = cell.step(params, state, x, key)
+        state, y = check_result(f"{cell}", cell.step(params, state, x, key))
         return state, join(x, y)
 
     return Cell(cell.init, cell.initial_state, step, name)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from recurrax.compose.rates import check_rates, is_inexact, state_rates
-from recurrax.core import Cell, PyTree, as_cell, check_same_state, split_key
+from recurrax.core import Cell, PyTree, as_cell, check_result, check_same_state, split_key
 
 
 def zoneout(cell: Any, rate: float | Mapping[str, float] | PyTree) -> Cell:
@@ -40,12 +40,12 @@ def zoneout(cell: Any, rate: float | Mapping[str, float] | PyTree) -> Cell:
     """
     cell = as_cell(cell)
     name = f"zoneout({cell}, {rate})"
-    check_rates("zoneout", rate)
+    floats = check_rates("zoneout", rate)
 
     def step(params, state, x, key=None):
-        rates = jax.tree.leaves(state_rates(name, rate, state))
+        rates = jax.tree.leaves(state_rates(name, floats, state))
         step_key, mask_key = (None, None) if key is None else split_key(name, key)
-        after, y = cell.step(params, state, x, step_key)
+        after, y = check_result(name, cell.step(params, state, x, step_key))
         check_same_state(name, state, after)
         old, new = jax.tree.leaves(state), jax.tree.leaves(after)
         masks = [None] * len(new) if mask_key is None else split_key(name, mask_key, len(new))

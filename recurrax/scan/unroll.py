@@ -12,6 +12,7 @@ from recurrax.core import (
     PyTree,
     as_cell,
     check_length,
+    check_result,
     check_same_state,
     check_state,
     split_key,
@@ -73,17 +74,14 @@ def unroll(
         state = initial
     else:
         check_state(f"{cell}", state, initial, dtypes=True)
-    valid, xs = mask_padding(xs, length)
+    valid, xs = mask_padding(xs, length, repeat_first=True)
     starts = _starts(resets, valid, steps, reverse)
     keys = None if key is None else split_key(f"{cell}", key, steps)
 
     def body(carry, inputs):
         x, is_valid, is_start, step_key = inputs
         before = carry if is_start is None else _select(is_start, initial, carry)
-        result = cell.step(params, before, x, step_key)
-        if not isinstance(result, tuple) or len(result) != 2:
-            raise TypeError(f"{cell}: step must return (state, y), got {result!r}")
-        after, y = result
+        after, y = check_result(f"{cell}", cell.step(params, before, x, step_key))
         check_same_state(str(cell), carry, after)
         if is_valid is not None:
             after = _select(is_valid, after, carry)
@@ -129,11 +127,14 @@ def _check_params(cell: Any, params: PyTree) -> None:
         )
 
 
-def mask_padding(xs: PyTree, length: Any) -> tuple[jax.Array | None, PyTree]:
+def mask_padding(
+    xs: PyTree, length: Any, *, repeat_first: bool = False
+) -> tuple[jax.Array | None, PyTree]:
     """Which steps are valid (None: all, as without a `length`), and `xs` with zeros elsewhere.
 
     The outputs are masked too, but a NaN or an infinity in the padding would still reach the
-    weights' gradient as 0 * NaN.
+    weights' gradient as 0 * NaN. So would what a step makes of zeros, if it takes a logarithm or
+    divides by a norm: for a step `repeat_first` puts the first input there, where it is valid.
     """
     if length is None:
         return None, xs
@@ -144,7 +145,10 @@ def mask_padding(xs: PyTree, length: Any) -> tuple[jax.Array | None, PyTree]:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):  # keys hold no NaN
             return leaf
         mask = valid.reshape((steps,) + (1,) * (leaf.ndim - 1))
-        return jnp.where(mask, leaf, jnp.zeros_like(leaf))
+        filling = jnp.zeros_like(leaf[:1])
+        if repeat_first:
+            filling = jax.lax.stop_gradient(jnp.where(mask[:1], leaf[:1], filling))
+        return jnp.where(mask, leaf, filling)
 
     return valid, jax.tree.map(clean, xs)
 

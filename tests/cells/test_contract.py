@@ -232,6 +232,15 @@ def test_init_needs_only_shapes_and_is_deterministic(cell):
     )
 
 
+def test_a_fresh_state_can_be_donated(cell):
+    plain = cell.entry.make()
+    params = plain.init(jax.random.key(3), jnp.ones(cell.entry.width))
+    state = plain.initial_state(params)
+    jax.jit(lambda state: jax.tree.map(jnp.positive, state), donate_argnums=0)(state)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+    jax.block_until_ready(params)  # still there
+
+
 def test_repr_is_readable(cell):
     plain = cell.entry.make()
     assert "object at" not in repr(plain)

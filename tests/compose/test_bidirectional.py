@@ -82,7 +82,17 @@ def test_outputs_that_are_trees_are_merged_leaf_by_leaf():
     assert ys["b"][0].shape == (T, 2)
 
 
+def test_inputs_of_numpy_in_a_compiled_function():
+    """Data that a compiled function closes over stay NumPy's, while the order is traced."""
+    model, xs = rx.reverse(rx.as_model(rx.gru(3))), XS.astype(np.float32)
+    params = model.init(KEY, xs)
+    ys = jax.jit(lambda params, n: model.apply(params, xs, length=n)[1])(params, 3)
+    assert_close(ys, rx.unroll(rx.gru(3), params, xs, reverse=True, length=3)[1], 1e-6)
+
+
 def test_errors_name_the_argument():
+    grid = rx.Cell(lambda key, x: (), lambda p: (), lambda p, s, x: (s, jnp.ones((3, 2))))
+    drive = rx.autoregressive(rx.gru(D), 3)
     number = rx.Cell(lambda key, x: (), lambda p: (), lambda p, s, x: (s, x.sum()), name="number")
     pooled = rx.serial(rx.gru(3), rx.pool("last"))
     params = rx.gru(3).init(KEY, jnp.ones(D))
@@ -97,6 +107,23 @@ def test_errors_name_the_argument():
             lambda: rx.bidirectional(pooled, rx.gru(3)),
             ValueError,
             "both directions must keep the time axis, or neither",
+        ),
+        (
+            lambda: rx.bidirectional(rx.dense(2), grid).apply(
+                rx.Bidirectional(rx.dense(2).init(KEY, xs[0]), ()), xs
+            ),
+            ValueError,
+            r"shape of the backward output but for the last axis, got \(5, 2\) and \(5, 3, 2\)",
+        ),
+        (
+            lambda: rx.reverse(rx.one_step(rx.gru(3))),
+            ValueError,
+            r"reverse: layer must have .* a time axis, got one_step\(gru\(3\)\)",
+        ),
+        (
+            lambda: rx.bidirectional(drive, rx.serial(rx.dropout(0.5), drive)),
+            ValueError,
+            r"layer must have .*, got serial\(dropout\(0.5\), autoregressive\(gru\(2\), 3\)\)",
         ),
         (lambda: rx.reverse(3), TypeError, "cell: expected an object with"),
         (

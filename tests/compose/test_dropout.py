@@ -21,7 +21,7 @@ def test_rate_and_scale(rate):
     bound = 5 * (rate * (1 - rate) / dropped.size) ** 0.5
     assert abs(dropped.mean() - rate) < bound
     np.testing.assert_allclose(ys[~dropped], XS[~dropped] / (1 - rate), rtol=1e-6)
-    assert dropped.any(axis=1).sum() > 0, "elements, not whole steps"
+    assert (dropped.any(axis=1) != dropped.all(axis=1)).any(), "elements, not whole steps"
     assert len({row.tobytes() for row in dropped}) > 350, "a mask for each step"
 
 
@@ -80,6 +80,9 @@ def test_drop_broadcasts_its_mask_and_keeps_the_dtype():
     dropped = np.asarray(ys == 0)
     assert (dropped == dropped[:, :1]).all()
     assert 0.3 < dropped[:, 0].mean() < 0.7
+    of_numpy = rx.drop(KEY, XS.astype(jnp.bfloat16), np.float64(0.5), (400, 1))
+    assert of_numpy.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(of_numpy, ys)
 
 
 def test_errors_name_the_argument():
@@ -88,6 +91,11 @@ def test_errors_name_the_argument():
         (lambda: rx.dropout(-0.1), ValueError, r"dropout: rate must lie in \[0, 1\), got -0\.1"),
         (lambda: rx.dropout(float("nan")), ValueError, "dropout: rate must lie in .*, got nan"),
         (lambda: rx.dropout("0.1"), TypeError, "dropout: rate must be a number .*, got '0.1'"),  # pyright: ignore
+        (
+            lambda: rx.dropout(0.5, variational=True).apply((), XS[0]),
+            ValueError,
+            r"dropout\(0.5, variational=True\): xs must have shape \[T, \.\.\.\], got \(50,\)",
+        ),
         (lambda: rx.drop(KEY, XS, 1.5), ValueError, r"drop: rate must lie .*, got 1\.5"),
         (lambda: rx.drop(KEY, XS, 0.5, (400, 3)), ValueError, r"drop: shape \(400, 3\) does not"),
         (lambda: rx.drop(KEY, XS[0], 0.5, (3, 50)), ValueError, r"drop: shape \(3, 50\) does not"),

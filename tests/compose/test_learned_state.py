@@ -48,6 +48,20 @@ def test_every_sequence_starts_from_it(state):
     assert_close(gradient.state, jax.tree.map(lambda *g: sum(g), *learning))
 
 
+def test_params_can_be_donated():
+    """The cell may give c and h the same zeros; one buffer cannot be handed over twice."""
+    params = rx.learned_state(rx.lstm(4)).init(KEY, jnp.ones(3))
+    update = jax.jit(lambda params: jax.tree.map(lambda leaf: leaf + 1, params), donate_argnums=0)
+    np.testing.assert_array_equal(update(params).state.c, 1.0)
+
+
+def test_a_leaf_that_is_none_is_the_cells_own():
+    cell, learned = rx.slstm(4), rx.learned_state(rx.slstm(4))
+    params = learned.init(KEY, jnp.ones(3))
+    params = params._replace(state=params.state._replace(c=None, n=None, m=None))
+    assert_same_bits(learned.initial_state(params), cell.initial_state(params.cell))
+
+
 class Counted(NamedTuple):
     h: jax.Array
     t: jax.Array

@@ -201,6 +201,26 @@ def test_any_object_with_init_and_apply_is_a_layer():
     assert ys.tolist() == [[4], [4]]
 
 
+def test_what_is_no_pair_is_named():
+    """Of an array of two rows, one would be the state and one the output, in silence."""
+    step = rx.Cell(lambda key, x: (), lambda p: jnp.zeros(D), lambda p, s, x: s + x, name="lone")
+    model = rx.SequenceModel(lambda key, xs: (), lambda p, xs, **kwargs: xs, "bare")
+    x, zeros, xs = jnp.ones(D), jnp.zeros(D), jnp.ones((T, D))
+    for call, name in [
+        (lambda: rx.stack(step, rx.dense(2)).init(KEY, x), "lone: step"),
+        (lambda: rx.stack(step).step(((),), (zeros,), x), "lone: step"),
+        (lambda: rx.unroll(rx.residual(step), (), xs), "lone: step"),
+        (lambda: rx.one_step(step).apply((), x), "lone: step"),
+        (lambda: rx.autoregressive(step, 2).apply((), x), "lone: step"),
+        (lambda: rx.zoneout(step, 0.5).step((), zeros, x), "lone, 0.5.: step"),
+        (lambda: rx.serial(model, rx.dense(2)).init(KEY, xs), "bare: apply"),
+        (lambda: rx.serial(model).apply(((),), xs), "bare: apply"),
+        (lambda: rx.serial(rx.residual(model)).apply(((),), xs), "bare: apply"),
+    ]:
+        with pytest.raises(TypeError, match=rf"{name} must return \(state, y\), got "):
+            call()
+
+
 def test_errors_name_the_argument():
     xs = jnp.ones((T, D))
     model = rx.serial(rx.dense(3), rx.dense(2))
@@ -246,6 +266,11 @@ def test_errors_name_the_argument():
         (lambda: stack.step(params, ((),), xs[0]), TypeError, "state must be a tuple of 2"),
         (lambda: stack.initial_state(None), TypeError, "params must be a tuple of 2"),
         (lambda: model.init(KEY, 1.0), ValueError, "xs: expected arrays with a leading time axis"),
+        (
+            lambda: rx.serial(rx.dense(3), rx.pool("last"), rx.dense(2)).init(KEY, xs),
+            ValueError,
+            r"dense\(2\)\.init: x must be .* got shape \(\)\. Above pooling, .* rx\.one_step",
+        ),
         (lambda: model.init(None, xs), TypeError, r"key must be one jax\.random\.key, got None"),
         (lambda: model.apply(params, xs, key=0), TypeError, "key must be one .*, got 0"),
         (lambda: model.apply(params, xs, length=9), ValueError, "length: .* from 0 to 4, got 9"),

@@ -82,11 +82,11 @@ def test_errors_name_the_argument():
     params = rx.layer_norm().init(KEY, jnp.ones(6))
     step = rx.layer_norm().step
     for call, error, message in [
-        (lambda: rx.layer_norm(epsilon=-1), ValueError, "layer_norm: epsilon must be at least 0"),
+        (lambda: rx.layer_norm(epsilon=-1), ValueError, "layer_norm: epsilon must be .* >= 0 .*-1"),
         (
             lambda: rx.rms_norm(epsilon="0"),  # pyright: ignore
             TypeError,
-            "rms_norm: epsilon must be a number, got '0'",
+            "rms_norm: epsilon must be a number >= 0, got '0'",
         ),
         (lambda: step(params, (), jnp.ones(5)), ValueError, "x has width 5, .* width 6"),
         (lambda: step(params, (), jnp.ones((2, 6))), ValueError, "x must be one step"),

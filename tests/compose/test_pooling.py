@@ -79,6 +79,14 @@ def test_keeps_the_dtype_and_sums_in_float32():
         assert y == 1, "a sum of ones in bfloat16 stops at 256"
 
 
+@pytest.mark.filterwarnings("error")
+def test_numpy_means_what_jax_computes_in():
+    for how, pooled in POOLS.items():
+        _, y = rx.pool(how).apply((), XS[0])
+        assert y.dtype == jnp.float32
+        np.testing.assert_allclose(y, pooled(XS[0]), rtol=1e-6)
+
+
 def test_pools_trees_and_numbers():
     xs = {"a": jnp.arange(3.0), "b": (jnp.ones((3, 2, 2)),)}
     _, y = rx.pool("max").apply((), xs, length=2)

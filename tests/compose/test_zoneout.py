@@ -71,6 +71,13 @@ def test_rate_zero_is_the_cell():
     assert_same_bits(zoned, rx.unroll(rx.lstm(4), params, xs))
 
 
+@pytest.mark.parametrize("rate", [np.float64(0.5), {"h": np.float64(0.5)}])
+def test_numbers_of_numpy_do_not_widen_the_state(rate):
+    params, xs = jax.tree.map(jnp.bfloat16, lstm_arguments())
+    expected = rx.unroll(rx.zoneout(rx.lstm(4), jax.tree.map(float, rate)), params, xs)
+    assert_same_bits(rx.unroll(rx.zoneout(rx.lstm(4), rate), params, xs), expected)
+
+
 class Counted(NamedTuple):
     sum: jax.Array
     t: jax.Array

@@ -72,6 +72,27 @@ def test_traced_length_as_it_is_under_jit_and_vmap():
         assert (ys[n] != 0).sum() == n
 
 
+def test_a_step_that_has_no_derivative_at_zero():
+    """Padding is no zero to a logarithm or a norm: a gradient is that of the valid steps alone."""
+    cell = rx.Cell(
+        init=lambda key, x: jnp.ones(2),
+        initial_state=lambda params: jnp.zeros(2),
+        step=lambda w, s, x: (s + w * jnp.log(x) / jnp.linalg.norm(x), s),
+        name="log",
+    )
+    xs = jnp.array([[1.0, 2.0], [3.0, 4.0], [jnp.nan, 0.0]])
+
+    def last(w, xs, length=None):
+        return rx.unroll(cell, w, xs, length=length)[0].sum()
+
+    grad = jax.grad(last, argnums=(0, 1))
+    of_params, of_xs = grad(jnp.ones(2), xs, 2)
+    expected = grad(jnp.ones(2), xs[:2])
+    np.testing.assert_allclose(of_params, expected[0], rtol=1e-6)
+    np.testing.assert_allclose(of_xs[:2], expected[1], rtol=1e-6)
+    assert not of_xs[2].any()
+
+
 def test_trees_of_inputs_states_and_outputs():
     cell = rx.Cell(
         init=lambda key, x: None,
