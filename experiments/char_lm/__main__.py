@@ -81,7 +81,10 @@ class Sample:
 
 @dataclasses.dataclass
 class Compare:
-    """Trains LSTM, GRU, Elman, layer-norm and weight-dropped LSTM, and prints a table."""
+    """Trains LSTM, GRU, Elman, layer-norm and weight-dropped LSTM, and prints a table.
+
+    So the preset's `cell` and `weight-dropout` are not looked at.
+    """
 
     preset: Preset
     folder: Path = Path("runs/char_lm-cells")

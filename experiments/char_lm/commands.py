@@ -13,7 +13,7 @@ from experiments.char_lm.config import TrainConfig
 from experiments.char_lm.folder import RunFolder
 from experiments.char_lm.held_out import HeldOut, Loss
 from experiments.char_lm.sample import Sampler
-from experiments.char_lm.text import encode, load_corpus, read_text
+from experiments.char_lm.text import encode, read_text
 from experiments.char_lm.train import train
 from experiments.common.errors import UserError
 from experiments.common.files import write_file, write_json
@@ -39,13 +39,11 @@ def evaluate(folder: RunFolder, *, average: int = 1, text: Path | None = None) -
       UserError: no model, or a text that it cannot read.
     """
     config, alphabet, model, params = folder.load(average)
-    if text is None:
-        letters = load_corpus(config.path, config.made).held_out
-    else:
-        letters = encode(read_text(text), alphabet)
+    letters = folder.corpus(config).held_out if text is None else encode(read_text(text), alphabet)
     if len(letters) < 2:
         raise UserError(f"{text} holds {len(letters)} letters; there must be at least 2.")
     loss = HeldOut(model, letters, config)(params)
+    average = min(average, len(folder.checkpoints(config).best_steps()))
     mean = "best checkpoint" if average == 1 else f"mean of the {average} best checkpoints"
     print(f"{loss.nats:.4f} nats, {loss.bits:.4f} bits a letter, over {loss.letters} ({mean})")
     if text is None:
@@ -100,10 +98,10 @@ def compare(config: TrainConfig, path: Path) -> str:
         )
         loss = evaluate(folder)
         entries = read_metrics(folder.path)
-        seen = {e["step"]: e["val_loss"] for e in entries if "val_loss" in e}
-        curves += [{"step": step, name: value} for step, value in seen.items()]
+        seen = [e for e in entries if e.get("val_loss") is not None]  # null: it was not finite
+        curves += [{"step": e["step"], name: e["val_loss"]} for e in seen]
         size = sum(leaf.size for leaf in jax.tree.leaves(folder.load()[3]))
-        best = list(seen.values()).index(min(seen.values())) + 1
+        best = min(seen, key=lambda e: e["val_loss"])["epoch"]
         rows.append([name, f"{size:,}", f"{loss.nats:.3f}", f"{loss.bits:.3f}", f"{best}"])
     found = table(["", "parameters", "nats a letter", "bits a letter", "after epoch"], rows)
     print(f"\n{found}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from experiments.char_lm.model import ModelConfig
 from experiments.char_lm.text import Made
+from experiments.common.precision import Precision
 from experiments.common.schedules import Kind
 from experiments.common.settings import check_settings
 
@@ -39,11 +40,12 @@ class TrainConfig:
     once, at its first update, and later on may run away from it where a text or a sample begins."""
     learning_rate: float = 2e-3
     warmup_steps: int = 100
+    """Up to the peak; at most a tenth of the run."""
     schedule: Kind = "cosine"
     """From the peak down to a hundredth of it at the last update."""
     weight_decay: float = 0.0
     clip_norm: float = 1.0
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     """bfloat16: products of roundings, summed in float32; all else stays float32."""
     patience: int = 0
     """Stop after so many epochs without a lower loss on the held-out text; 0: never."""

@@ -15,6 +15,7 @@ import jax
 
 from experiments.char_lm.config import TrainConfig
 from experiments.char_lm.model import CharModel, Params
+from experiments.char_lm.text import Corpus, load_corpus
 from experiments.common.checkpoints import Checkpoints
 from experiments.common.errors import UserError
 from experiments.common.files import read_file, read_json, write_file, write_json
@@ -59,6 +60,20 @@ class RunFolder:
             raise UserError(f"{self.path / 'alphabet.json'} holds no alphabet.")
         return alphabet
 
+    def corpus(self, config: TrainConfig) -> Corpus:
+        """The text that the run is about, as long as it is the one that it began with.
+
+        Raises:
+          UserError: it is missing or damaged, or other letters occur in it now.
+        """
+        corpus, alphabet = load_corpus(config.path, config.made), self.alphabet()
+        if corpus.alphabet != alphabet:
+            raise UserError(
+                f"{config.path or config.made} is not the text that {self.path} was begun with: "
+                f"it has other letters."
+            )
+        return corpus
+
     def checkpoints(self, config: TrainConfig) -> Checkpoints:
         return Checkpoints(
             self.path / "checkpoints", keep_latest=2, keep_best=config.keep, higher_is_better=False
@@ -79,8 +94,8 @@ class RunFolder:
         checkpoints = self.checkpoints(config)
         if not checkpoints.best_steps():
             raise UserError(
-                f"{self.path} holds no trained model: no epoch was finished; the command that "
-                f"began the training goes on with it."
+                f"{self.path} holds no trained model: no intact checkpoint has a held-out loss; "
+                f"the command that began the training goes on with it."
             )
         restored: Any = checkpoints.average(params, best=average, part="params")
         return config, alphabet, model, restored.state

@@ -10,7 +10,8 @@ import numpy as np
 
 from experiments.char_lm.config import TrainConfig
 from experiments.char_lm.model import CharModel, Params
-from experiments.char_lm.step import matmul_precision, nats
+from experiments.char_lm.step import nats
+from experiments.common.precision import matmul_precision
 
 _LETTERS = 1 << 14
 """Read at once, so that memory does not grow with the text."""
@@ -44,7 +45,7 @@ class HeldOut:
         self._model, self._predicted = model, predicted
 
         def read(params: Params, carried: Any, inputs: Any, targets: Any, scored: Any):
-            with matmul_precision(config):
+            with matmul_precision(config.precision):
                 carried, scores = model.read(params, carried, inputs)
             return carried, jnp.sum(jnp.where(scored, nats(scores, targets), 0))
 

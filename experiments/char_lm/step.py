@@ -14,6 +14,7 @@ import recurrax as rx
 from experiments.char_lm.config import TrainConfig
 from experiments.char_lm.model import CharModel, Params
 from experiments.common.devices import replicate, shard
+from experiments.common.precision import matmul_precision
 from experiments.common.schedules import make_schedule
 
 
@@ -70,7 +71,7 @@ def make_step(
     def summed(params: Params, carried: Any, chunk: jax.Array, keys: jax.Array, key: jax.Array):
         """Loss and gradients over the streams of one device, then over the devices."""
         letters, following = chunk[:, :-1], chunk[:, 1:]
-        with matmul_precision(config):
+        with matmul_precision(config.precision):
             carried, found = truncated.step(
                 params, rx.TruncatedState(carried), letters, following, keys=keys, key=key
             )
@@ -113,10 +114,3 @@ def make_step(
 def nats(scores: jax.Array, letters: jax.Array) -> jax.Array:
     """-log p of each letter [...] under scores [..., V]."""
     return optax.softmax_cross_entropy_with_integer_labels(scores, letters)
-
-
-def matmul_precision(config: TrainConfig) -> Any:
-    """The context in which products are what the configuration says."""
-    as_the_user_chose = getattr(jax.config, "jax_default_matmul_precision", None)
-    bfloat16 = config.precision == "bfloat16"
-    return jax.default_matmul_precision("BF16_BF16_F32" if bfloat16 else as_the_user_chose)

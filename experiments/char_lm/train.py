@@ -30,7 +30,9 @@ def train(config: TrainConfig, path: Path) -> RunFolder:
     folder = RunFolder(path)
     if folder.exists:
         check_same_run(path, folder.config(), config)
-    corpus = load_corpus(config.path, config.made)
+        corpus = folder.corpus(config)
+    else:
+        corpus = load_corpus(config.path, config.made)
     streams = Streams(corpus.train, config.streams, config.chunk)
     if not folder.exists:  # not earlier: a text that fails above leaves no folder behind
         folder.create(config, corpus.alphabet)
@@ -47,7 +49,8 @@ def train(config: TrainConfig, path: Path) -> RunFolder:
     state = init_state(model, optimizer, config, mesh)
     size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     print(
-        f"{len(corpus.train)} letters to train on, {len(corpus.held_out)} held out, "
+        f"{len(corpus.train)} letters of {config.path or f'the generated {config.made}'} to train "
+        f"on, {len(corpus.held_out)} held out, "
         f"{len(corpus.alphabet)} different ones; {streams.per_epoch} updates an epoch; "
         f"{size / 1e6:.2f} million parameters on {mesh.size} {jax.default_backend()} device"
         f"{'s' if mesh.size > 1 else ''}"

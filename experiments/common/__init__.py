@@ -9,6 +9,7 @@ metrics       learning curves as JSON lines and for TensorBoard
 progress      tokens/s, loss and time left, on stderr
 loop          steps, validation, saving, stopping, going on
 schedules     learning rates over a run
+precision     what products are computed with
 settings      of a run: what they may be, what two of them differ in
 interrupts    Ctrl-C and SIGTERM: finish the step, save, say how to go on
 plots         learning curves and attention maps as PNG

@@ -8,7 +8,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
+import shutil
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +23,8 @@ from experiments.common.errors import UserError
 from experiments.common.files import read_json, write_json
 
 _INFO, _LEAVES = "info.json", "leaves"
+_ROOM = 1 << 16
+"""Bytes that a checkpoint takes beside its arrays."""
 
 
 def write_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], info: dict[str, Any]) -> None:
@@ -29,6 +34,10 @@ def write_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], info: dict[st
     path.mkdir()
     # Orbax holds no array without entries; its shape in `info` says everything.
     full = {name: array for name, array in arrays.items() if array.size}
+    needed = sum(array.nbytes for array in full.values()) + _ROOM
+    if shutil.disk_usage(path).free < needed:
+        # Found out now, for where writes fail, orbax's threads print pages beside what it raises.
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as writer:
         writer.save((path / _LEAVES).absolute(), args=ocp.args.PyTreeSave(full))
     leaves = {name: [list(array.shape), array.dtype.name] for name, array in arrays.items()}
@@ -58,10 +67,14 @@ def check_content(path: Path, info: Mapping[str, Any]) -> None:
     """Reads every file once.
 
     Raises:
-      UserError: the content of one is not what was written.
+      UserError: one cannot be read, or its content is not what was written.
     """
     for name, (_, checksum) in info["files"].items():
-        if _checksum(path / name) != checksum:
+        try:
+            found = _checksum(path / name)
+        except OSError as error:
+            raise UserError(f"cannot read {path / name}: {error.strerror or error}.") from error
+        if found != checksum:
             raise UserError(f"checkpoint {path} is damaged: the content of {name} has changed.")
 
 

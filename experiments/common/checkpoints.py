@@ -135,6 +135,8 @@ class Checkpoints:
             shutil.rmtree(old, ignore_errors=True)
         except Exception as error:
             shutil.rmtree(part, ignore_errors=True)
+            if old.exists() and not final.exists():
+                os.rename(old, final)
             raise UserError(
                 f"cannot save the checkpoint of step {step} in {self.directory}: "
                 f"{_why(error)}; earlier checkpoints are untouched."
@@ -172,7 +174,7 @@ class Checkpoints:
         """Means, leaf by leaf, of the `last` newest or the `best` best checkpoints.
 
         Sums in float64; leaves of other than floating dtypes come from the first of them, as do
-        the step, data and metric. Takes as many as there are where there are fewer.
+        the step, data and metric. Takes as many as there are where there are fewer, with a warning.
 
         Raises:
           ValueError: not exactly one of `last` and `best` is given, or it is below 1.
@@ -186,6 +188,8 @@ class Checkpoints:
             )
         steps = self.best_steps() if last is None else self.steps()[::-1]
         found = [*itertools.islice(self._intact(self._required(steps), template, part), count)]
+        if len(found) < count:
+            warn(f"{count} checkpoints were to be averaged, and {self.directory} has {len(found)}.")
         return found[0]._replace(state=jax.tree.map(mean_leaf, *[r.state for r in found]))
 
     def _required(self, steps: list[int]) -> list[int]:

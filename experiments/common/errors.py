@@ -39,7 +39,8 @@ def one_line(text: object) -> str:
 def run_main(main: Callable[[], object]) -> NoReturn:
     """Runs `main` and exits: 0; 2 after a `UserError` or an `OSError`, told in one sentence.
 
-    Ctrl-C and `Interrupted` exit 130; a reader that closed our pipe (`... | head`) ends us quietly.
+    So does a terminal that has no such letter. Ctrl-C and `Interrupted` exit 130; a reader that
+    closed our pipe (`... | head`) ends us quietly.
     With the environment variable RECURRAX_TRACEBACK=1 every exception shows its traceback.
     """
     if os.environ.get(TRACEBACK, "") not in ("", "0"):
@@ -47,7 +48,8 @@ def run_main(main: Callable[[], object]) -> NoReturn:
         sys.exit(0)
     try:
         main()
-        sys.stdout.flush()  # here, so that a closed pipe is noticed while it can be handled
+        # Here, so that a closed pipe is noticed while it can be handled; stdout may be None.
+        print(end="", flush=True)
     except UserError as error:
         _exit(error.prefix, one_line(error), error.exit_code)
     except BrokenPipeError:
@@ -57,8 +59,13 @@ def run_main(main: Callable[[], object]) -> NoReturn:
     except OSError as error:
         reason = error.strerror or one_line(error)
         _exit("error", f"{error.filename}: {reason}" if error.filename else reason, 2)
+    except UnicodeEncodeError as error:
+        if error.encoding == "utf-8":
+            raise
+        letter = error.object[error.start]
+        _exit("error", f"{error.encoding} has no {letter!r}; set PYTHONIOENCODING=utf-8.", 2)
     except KeyboardInterrupt:
-        _exit("stopped", "interrupted, nothing saved.", 130)
+        _exit("stopped", "interrupted; what was saved before is untouched.", 130)
     sys.exit(0)
 
 

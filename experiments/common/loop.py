@@ -7,6 +7,7 @@ validation is a function of the state that gives one number to go by.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -32,7 +33,7 @@ class Course:
     def note(self, metric: float, patience: int, *, higher_is_better: bool) -> None:
         """Counts one more validation, which came to `metric`."""
         sign = 1 if higher_is_better else -1
-        if self.best is None or sign * metric > sign * self.best:
+        if self.best is None or math.isnan(self.best) or sign * metric > sign * self.best:
             self.best, self.epochs_since_best = metric, 0
         else:
             self.epochs_since_best += 1
@@ -120,7 +121,8 @@ def fit(
                 )
             log.log(number, metrics)
             progress.update(int(metrics["tokens"]), metrics["loss"])
-            if number % plan.epoch == 0:
+            validated = number % plan.epoch == 0
+            if validated:
                 with progress.paused():
                     epoch = number // plan.epoch
                     found = validate(state, epoch)
@@ -132,10 +134,11 @@ def fit(
                 if course.stopped_early:
                     progress.say(f"nothing better for {course.epochs_since_best} epochs: done")
                     break
-            elif stop.requested or time.monotonic() - saved > plan.save_seconds:
+            stopping = stop.requested  # asked once: what comes from here on waits for the next step
+            if not validated and (stopping or time.monotonic() - saved > plan.save_seconds):
                 save(number)
                 saved = time.monotonic()
-            if stop.requested and number < plan.steps:
+            if stopping and number < plan.steps:
                 raise Interrupted(
                     f"stopped after step {number} of {plan.steps}, which is saved; the same "
                     f"command goes on from there."

@@ -6,9 +6,11 @@ is cut away first, so a curve has each step once, whatever happened to the run.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +29,23 @@ class MetricsLog:
       tensorboard: whether to write event files, into the folder's `tensorboard/`, too.
 
     Raises:
-      UserError: the folder cannot be written, or the file in it is no metrics file.
+      UserError: the folder cannot be written, now or later, or the file in it is no metrics file.
     """
 
     def __init__(
         self, folder: str | Path, *, resume_step: int | None = None, tensorboard: bool = True
     ):
-        folder = Path(folder)
+        self._folder = folder = Path(folder)
         path = folder / FILE
         kept = []
         if resume_step is not None and path.exists():
             kept = [entry for entry in read_metrics(folder) if entry["step"] <= resume_step]
         write_file(path, "".join(f"{json.dumps(entry)}\n" for entry in kept))
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - open as long as the object
         self._board = None
-        if tensorboard:
-            from tensorboardX import SummaryWriter  # here: it is slow to import
-
-            purge = None if resume_step is None else resume_step + 1
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=purge)
+        with self._writing():
+            self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - open as long as the object
+            if tensorboard:
+                self._board = _Board(folder / "tensorboard", resume_step)
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Writes `values`, names to numbers, under `step`. Call it before that step is saved.
@@ -54,23 +54,66 @@ class MetricsLog:
         because JSON has no other word for it.
         """
         numbers = {name: _number(value) for name, value in values.items()}
-        self._file.write(json.dumps({"step": int(step), **numbers}) + "\n")
-        self._file.flush()
-        if self._board is not None:
-            for name, value in numbers.items():
-                if value is not None:
-                    self._board.add_scalar(name, value, step)
+        with self._writing():
+            self._file.write(json.dumps({"step": int(step), **numbers}) + "\n")
+            self._file.flush()
+            if self._board is not None:
+                self._board.log(step, numbers)
 
     def close(self) -> None:
-        self._file.close()
-        if self._board is not None:
-            self._board.close()
+        with self._writing():
+            self._file.close()
+            if self._board is not None:
+                self._board.close()
 
     def __enter__(self) -> MetricsLog:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *error: object) -> None:
+        # A full disk that ended the block fails here once more, and has been told.
+        with contextlib.suppress(UserError) if kind else contextlib.nullcontext():
+            self.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise UserError(
+                f"cannot write the metrics in {self._folder}: {reason}; checkpoints are untouched."
+            ) from error
+
+
+class _Board:
+    """TensorBoard's event file, written by the thread that calls.
+
+    `tensorboardX.SummaryWriter` has a thread and a queue: on a full disk the thread ends with a
+    traceback, and then the queue fills up and training waits for ever.
+    """
+
+    def __init__(self, folder: Path, resume_step: int | None):
+        from tensorboardX.event_file_writer import EventsWriter  # here: it is slow to import
+        from tensorboardX.proto import event_pb2
+        from tensorboardX.summary import scalar
+
+        pb: Any = event_pb2  # its names are made while it is imported
+        self._event, self._scalar = pb.Event, scalar
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = EventsWriter(str(folder / "events"))
+        if resume_step is not None:  # what was logged after it does not count
+            begin = pb.SessionLog(status=pb.SessionLog.START)
+            self._writer.write_event(pb.Event(step=resume_step + 1, session_log=begin))
+
+    def log(self, step: int, values: Mapping[str, float | None]) -> None:
+        now = time.time()
+        for name, value in values.items():
+            if value is not None:
+                summary = self._scalar(name, value)
+                self._writer.write_event(self._event(step=step, wall_time=now, summary=summary))
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLOURS = ("#2a6f97", "#d1495b", "#3a7d44", "#8d5a97", "#b7791f")
+COLOURS = ("#2a6f97", "#d1495b", "#3a7d44", "#8d5a97", "#b7791f")
 _GREY = "#555555"
 
 
@@ -58,7 +58,7 @@ def learning_curves(
     figure.set_layout_engine("constrained", wspace=0.06)
     axes = np.atleast_1d(np.asarray(figure.subplots(1, len(curves))))
     for ax, (label, lines) in zip(axes, curves.items(), strict=True):
-        for colour, (name, points) in zip(_COLOURS * len(lines), lines.items(), strict=False):
+        for colour, (name, points) in zip(COLOURS * len(lines), lines.items(), strict=False):
             dense = len(points) > 40
             style = {"linewidth": 1.1, "alpha": 0.9} if dense else {"marker": "o", "markersize": 3}
             ax.plot(*points.T, color=colour, label=name.replace("_", " "), **style)
@@ -70,7 +70,7 @@ def learning_curves(
         if len(lines) > 1:
             ax.legend(frameon=False)
     if title:
-        figure.suptitle(title)
+        figure.suptitle(title, parse_math=False)
     _save(figure, path)
 
 
@@ -109,8 +109,10 @@ def attention_map(
     image = ax.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="equal")
     # The mark that sentencepiece puts before words is a heavy bar in most fonts.
     source, target = ([piece.replace("▁", "_") for piece in side] for side in (source, target))
-    ax.set_xticks(range(len(source)), source, rotation=60, ha="left", rotation_mode="anchor")
-    ax.set_yticks(range(len(target)), target)
+    # Dollars in a sentence are money and no mathematics.
+    slanted = {"rotation": 60, "ha": "left", "rotation_mode": "anchor"}
+    ax.set_xticks(range(len(source)), source, parse_math=False, **slanted)
+    ax.set_yticks(range(len(target)), target, parse_math=False)
     ax.xaxis.tick_top()
     ax.tick_params(length=0)
     # Lines between the cells, so that a faint one can be followed to its row and column.
@@ -124,7 +126,8 @@ def attention_map(
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     if title:
         columns = int(11 * max(width, 4.5))
-        figure.suptitle("\n".join(textwrap.wrap(title, columns)), fontsize=11)
+        wrapped = "\n".join(textwrap.wrap(title, columns))
+        figure.suptitle(wrapped, fontsize=11, parse_math=False)
     _save(figure, path)
 
 
@@ -138,14 +141,14 @@ def _mark_best(ax: Axes, points: np.ndarray, label: str) -> None:
     high = any(word in label.lower() for word in ("bleu", "chrf", "accuracy"))
     best = int((np.argmax if high else np.argmin)(points[:, 1]))
     step, value = points[best]
-    ax.plot(step, value, "o", color=_COLOURS[1], markersize=6)
+    ax.plot(step, value, "o", color=COLOURS[1], markersize=6)
     ax.annotate(
         f"{value:.4g}",
         (step, value),
         xytext=(0, -14 if high else 9),
         textcoords="offset points",
         ha="center",
-        color=_COLOURS[1],
+        color=COLOURS[1],
     )
 
 

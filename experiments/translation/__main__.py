@@ -42,7 +42,7 @@ class Train:
     """Trains a model, or goes on where an interrupted run stopped."""
 
     preset: Preset
-    folder: Path = Path("runs/translation")
+    folder: Path = MAIN_JOB
     """The model's folder; a run found there is continued."""
 
 
@@ -156,7 +156,7 @@ def main() -> None:
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.CascadeSubcommandArgs),
         )
     use_all_cores()
-    # Only now: these import JAX, which `--help` and a mistyped option need not wait for.
+    # Only now: these take JAX's devices into use, and time that `--help` need not wait for.
     from experiments.translation import commands
     from experiments.translation.comparison import compare
     from experiments.translation.folder import ModelFolder

@@ -63,6 +63,8 @@ class Model:
         self.params = replicate(params[0] if alone else params, self.mesh)
         self.batch_size = batch_size
         self.decoding = decoding
+        self.average = min(average, len(folder.checkpoints(self.config).best_steps()))
+        """How many checkpoints it is the mean of: there may be fewer than were asked for."""
 
     def search(self, beam_size: int, n_best: int = 1, **changes: Any) -> Search:
         """A search with the model's options, or with `changes` among them."""
@@ -108,7 +110,9 @@ def evaluate(
     for name, pairs in data.items():
         sources, references = [p.source for p in pairs], [p.target for p in pairs]
         table[name], rows = {}, {}
-        mean = "best checkpoint" if average == 1 else f"mean of the {average} best checkpoints"
+        mean = "best checkpoint"
+        if model.average > 1:
+            mean = f"mean of the {model.average} best checkpoints"
         print(f"\n{name}: {len(pairs)} sentences, {mean}")
         print(f"{'search':>8} {'BLEU':>6} {'chrF':>6} {'length':>7} {'seconds':>8} {'proven':>7}")
         found: list[list[Hypothesis]] = []
@@ -137,7 +141,7 @@ def evaluate(
             _write_lines(folder.evaluation / f"{name}.{label.replace(' ', '')}.txt", texts)
         print(f"{table[name][beam_sizes[-1]].bleu_signature}")
         settings = {
-            "average": average,
+            "average": model.average,
             **dataclasses.asdict(decoding),
             "patience": decoding.patience if decoding.patience < math.inf else None,
             "ensemble": [str(path) for path in decoding.ensemble],
@@ -231,7 +235,8 @@ def read_sentences(arguments: Sequence[str], file: Path | None) -> list[str]:
             # Python hides bytes that are not UTF-8 in its arguments; here they come to light.
             "".join(arguments).encode()
             return list(arguments)
-        text = sys.stdin.buffer.read().decode("utf-8-sig")
+        # None where the shell has closed it.
+        text = sys.stdin.buffer.read().decode("utf-8-sig") if sys.stdin else ""
     except UnicodeError as error:
         where = "an argument" if arguments else "standard input"
         raise UserError(f"{where} is not valid UTF-8: {error}.") from error

@@ -101,10 +101,13 @@ def compare(
     """
     if sentences is not None and sentences < 1:
         raise UserError(f"the number of sentences must be at least 1; got {sentences}.")
-    if min(beam_sizes, default=0) < 1 or min(exact_beam, mbr_beam) < 0:
+    if min(beam_sizes, default=0) < 1:
         raise UserError(
             f"beam sizes to compare must be at least 1; got {', '.join(map(str, beam_sizes))}."
         )
+    for name, size in (("exact", exact_beam), ("mbr", mbr_beam)):
+        if size < 0:
+            raise UserError(f"the {name} beam must be at least 1, or 0 for none; got {size}.")
     contestants = _contestants(beam_sizes, exact_beam, mbr_beam, decoding)
     default = "beam 5" if 5 in beam_sizes else f"beam {max(beam_sizes)}"
     baseline = baseline or default
@@ -126,7 +129,7 @@ def compare(
         "batch_size": batch_size,
     }
     print(f"\n{name}: {len(pairs)} sentences\n\n{header()}")
-    facts = {"split": name, "sentences": len(pairs), "average": average} | {
+    facts = {"split": name, "sentences": len(pairs), "average": model.average} | {
         "length_penalty": decoding.length_penalty,
         "max_ratio": decoding.max_ratio,
         "patience": str(decoding.patience),

@@ -9,12 +9,11 @@ import numpy as np
 
 from experiments.benchmarks.plot import save
 from experiments.common.files import write_file, write_json
+from experiments.common.plots import COLOURS
 from experiments.translation.folder import ModelFolder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_COLOURS = ("#2a6f97", "#d1495b", "#3a7d44", "#8d5a97", "#b7791f")
 
 
 class Line(NamedTuple):
@@ -94,16 +93,16 @@ def _plot(folder: ModelFolder, name: str, lines: Mapping[str, Line]) -> None:
     quality, shares, time = figure.subplots(1, 3)
 
     bleu, half = (np.array([getattr(b, field) for b in beams]) for field in Line._fields[1:3])
-    quality.plot(sizes, bleu, marker="o", markersize=3, color=_COLOURS[0], label="beam search")
-    quality.fill_between(sizes, bleu - half, bleu + half, color=_COLOURS[0], alpha=0.12, lw=0)
-    time.plot(sizes, [b.milliseconds for b in beams], marker="o", markersize=3, color=_COLOURS[0])
-    for colour, (label, line) in zip(_COLOURS[1:], others.items(), strict=False):
+    quality.plot(sizes, bleu, marker="o", markersize=3, color=COLOURS[0], label="beam search")
+    quality.fill_between(sizes, bleu - half, bleu + half, color=COLOURS[0], alpha=0.12, lw=0)
+    time.plot(sizes, [b.milliseconds for b in beams], marker="o", markersize=3, color=COLOURS[0])
+    for colour, (label, line) in zip(COLOURS[1:], others.items(), strict=False):
         for ax, value in ((quality, line.bleu), (time, line.milliseconds)):
             ax.axhline(value, color=colour, linestyle="--", linewidth=1.1, label=label)
     quality.set(ylabel="BLEU, 95 % interval")
     time.set(ylabel="ms a sentence", yscale="log")
 
-    for colour, field in zip(_COLOURS, ("certified", "missed", "unknown"), strict=False):
+    for colour, field in zip(COLOURS, ("certified", "missed", "unknown"), strict=False):
         values = [100 * getattr(b, field) for b in beams]
         shares.plot(sizes, values, marker="o", markersize=3, color=colour, label=field)
     shares.set(ylabel="% of the sentences")
@@ -111,7 +110,7 @@ def _plot(folder: ModelFolder, name: str, lines: Mapping[str, Line]) -> None:
         _finish(ax, sizes)
     quality.legend(frameon=False, fontsize=8)
     shares.legend(frameon=False, fontsize=8)
-    figure.suptitle(f"{folder.path.name}, {name}")
+    figure.suptitle(f"{folder.path.name}, {name}", parse_math=False)
     save(figure, folder.plots / f"compare-{name}.png")
 
 

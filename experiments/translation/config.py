@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
+from experiments.common.precision import Precision
 from experiments.common.schedules import Kind
 from experiments.common.settings import check_settings
 from experiments.translation.model import ModelConfig
@@ -22,6 +23,7 @@ class DataConfig:
     """A folder with train.SOURCE, val.SOURCE, test*.SOURCE (plain or .gz), or one tab-separated
     file."""
     source: str = "de"
+    """How the source's files end; of a tab-separated file the columns say which side it is."""
     target: str = "en"
     columns: tuple[int, int] = (0, 1)
     """Of a tab-separated file: the source's and the target's column."""
@@ -51,6 +53,7 @@ class TrainConfig:
     """Length buckets: as many programs are compiled."""
     learning_rate: float = 1e-3
     warmup_steps: int = 200
+    """Up to the peak; at most a tenth of the run."""
     schedule: Kind = "cosine"
     """From the peak down to a hundredth of it at the last epoch."""
     weight_decay: float = 0.0
@@ -59,12 +62,12 @@ class TrainConfig:
     consistency: float = 0.0
     """R-Drop (Liang et al., 2021): the weight of the divergence between two draws of the dropout.
     0: off; else a step reads each pair twice."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     """bfloat16: products of roundings, summed in float32; all else stays float32."""
     patience: int = 0
     """Stop after so many epochs without a better validation BLEU; 0: never."""
     keep: int = 5
-    """Checkpoints kept, the best ones of which are averaged at the end."""
+    """The best checkpoints are kept, so many of them; `--average` takes their mean."""
     save_seconds: float = 300.0
     """Also save within an epoch, this often."""
     seed: int = 0
@@ -168,7 +171,7 @@ PRESETS: dict[str, tuple[str, TrainConfig]] = {
         ),
     ),
     "multi30k": (
-        "Multi30k, under an hour on two cores",
+        "Multi30k (--data), under an hour on two cores",
         TrainConfig(
             data=DataConfig(vocabulary=4000),
             model=ModelConfig(

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import tyro
 
 from experiments.common.errors import UserError
+from experiments.common.precision import Precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Decoding:
     length_penalty: float = 0.6
     """alpha of the GNMT length penalty: above 0 favours longer translations."""
     patience: float = 1.0
-    """A search ends once this many times the beam size of hypotheses have; inf: only where none
-    that is still alive can be better."""
+    """beam, exact: a beam search ends once this many times its size of hypotheses have; inf: only
+    where none that is still alive can be better."""
     budget: int = 10_000
     """exact: the most prefixes of a sentence that are read."""
     groups: int = 1
@@ -66,7 +67,7 @@ class Decoding:
     times."""
     mean: Literal["linear", "log_linear"] = "linear"
     """ensemble: the mean of the probabilities, or of their logarithms."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     """bfloat16: products of roundings, summed in float32; scores and all else stay float32."""
     queue: int = 1
     """beam, greedy: so many batches share the slots of one; where a sentence is done, the next
@@ -164,7 +165,7 @@ class Plan(NamedTuple):
     top_k: bool
     top_p: bool
     no_repeat: int
-    precision: str
+    precision: Precision
 
 
 class Strengths(NamedTuple):

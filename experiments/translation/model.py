@@ -238,16 +238,8 @@ class Translator:
 
     def drop_weights(self, params: Params, key: jax.Array) -> Params:
         """DropConnect on every recurrent matrix `w_h`: call once a batch, outside `vmap`."""
-        rate = self.config.weight_dropout
-        if not rate:
-            return params
-        paths, treedef = jax.tree_util.tree_flatten_with_path((params.encoder, params.decoder))
-        keys = jax.random.split(key, len(paths))
-        leaves = [
-            rx.drop(k, leaf, rate) if getattr(path[-1], "name", "") == "w_h" else leaf
-            for (path, leaf), k in zip(paths, keys, strict=True)
-        ]
-        encoder, decoder = jax.tree.unflatten(treedef, leaves)
+        recurrent = params.encoder, params.decoder
+        encoder, decoder = rx.drop_weights(key, recurrent, self.config.weight_dropout)
         return params._replace(encoder=encoder, decoder=decoder)
 
     def _target_embedding(self, params: Params) -> jax.Array:

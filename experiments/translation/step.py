@@ -10,6 +10,7 @@ import optax
 from jax.sharding import Mesh, PartitionSpec
 
 import recurrax as rx
+from experiments.common.precision import matmul_precision
 from experiments.common.schedules import make_schedule
 from experiments.translation.config import TrainConfig
 from experiments.translation.loss import batch_loss
@@ -42,10 +43,6 @@ def make_step(
 ) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]:
     """The compiled training step: the state is donated, the batch sharded over the mesh."""
 
-    bfloat16 = config.precision == "bfloat16"
-    as_the_user_chose = getattr(jax.config, "jax_default_matmul_precision", None)
-    precision = "BF16_BF16_F32" if bfloat16 else as_the_user_chose
-
     def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
         key = jax.random.fold_in(state.key, state.step)
         key_weights, key_rows = jax.random.split(key)
@@ -66,7 +63,7 @@ def make_step(
                     keys=keys,
                 )
 
-            with jax.default_matmul_precision(precision):
+            with matmul_precision(config.precision):
                 found = jax.value_and_grad(loss, has_aux=True)(params)
             return jax.lax.psum(found, "data")
 
@@ -84,7 +81,7 @@ def make_step(
         report = rx.clipping_report(opt_state)
         metrics = {
             "loss": value,
-            "pieces": count,
+            "tokens": count,
             "norm": report.norm_before,
             "skipped": report.skipped_in_a_row,
         }

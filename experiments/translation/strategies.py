@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 import recurrax as rx
+from experiments.common.precision import matmul_precision
 from experiments.translation.decoding import EXTRA, Plan, Strengths
 from experiments.translation.tokenizer import BOS, EOS
 
@@ -167,15 +168,8 @@ def cover(found: rx.BeamResult, length: jax.Array, strengths: Strengths) -> rx.B
 def _encoded(
     translator: Any, plan: Plan, setting: Setting, source: jax.Array, length: jax.Array
 ) -> Any:
-    with _precision(plan):
+    with matmul_precision(plan.precision):
         return translator.encode(setting.params, source, length)
-
-
-def _precision(plan: Plan) -> Any:
-    as_the_user_chose = getattr(jax.config, "jax_default_matmul_precision", None)
-    return jax.default_matmul_precision(
-        "BF16_BF16_F32" if plan.precision == "bfloat16" else as_the_user_chose
-    )
 
 
 def _problem(
@@ -207,7 +201,7 @@ def _problem(
 
     def rounded(state, piece):
         # The cell's own products are rounded by `rx.scan`, on CPUs too: so, a scan of one step.
-        with _precision(plan):
+        with matmul_precision(plan.precision):
             state, output = rx.scan(plain, state, piece[None])
         return state, jax.tree.map(lambda leaf: leaf[0], output)
 

@@ -145,7 +145,8 @@ def read_table(
       val, test: how many pairs these splits get, at the most.
 
     Raises:
-      UserError: as `read_parallel` does; a line without these columns; or nothing left to train on.
+      UserError: as `read_parallel` does; a line without these columns; or nothing left to train on,
+        or to validate on.
     """
     path = Path(path)
     if min(columns) < 0 or columns[0] == columns[1]:
@@ -165,7 +166,15 @@ def read_table(
             dropped += 1
     train, held_out = _divide(pairs, {"val": val, "test": test}, seed)
     if not train:
-        raise UserError(f"{path}: {len(pairs)} pairs leave none to train on beside val and test.")
+        raise UserError(
+            f"{path}: {len(pairs)} pairs leave none to train on beside {val} in val and {test} in "
+            f"test."
+        )
+    if val and not held_out["val"]:
+        raise UserError(
+            f"{path}: no pair is left to validate on: too many share a sentence with others, on "
+            f"either side; are {columns} the right columns?"
+        )
     return {"train": Split(train, dropped), **{k: Split(v) for k, v in held_out.items()}}
 
 

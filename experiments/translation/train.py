@@ -1,9 +1,7 @@
-"""Training: the loop, and everything that a killed run needs to go on."""
+"""Training: from sentences to a folder with a model, and on from where an earlier run stopped."""
 
 from __future__ import annotations
 
-import dataclasses
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from experiments.common.devices import data_mesh, replicate, shard
-from experiments.common.errors import Interrupted, UserError
-from experiments.common.interrupts import graceful_interrupts
-from experiments.common.metrics import MetricsLog
-from experiments.common.progress import Progress
+from experiments.common.loop import Course, Plan, Validation, fit
 from experiments.common.settings import check_same_run
 from experiments.translation.batches import Batches
 from experiments.translation.config import TrainConfig
@@ -25,18 +20,7 @@ from experiments.translation.folder import ModelFolder, init_params
 from experiments.translation.model import Params
 from experiments.translation.step import TrainState, make_optimizer, make_step
 from experiments.translation.tokenizer import train_vocabularies
-from experiments.translation.validate import Validation, Validator
-
-
-@dataclasses.dataclass
-class Course:
-    """Where a run stands, beside its state: saved with each checkpoint."""
-
-    best_bleu: float = -1.0
-    epochs_since_best: int = 0
-    stopped_early: bool = False
-    seconds: float = 0.0
-    """Spent in training so far, over all restarts; validation and saving are part of it."""
+from experiments.translation.validate import Validator
 
 
 def train(config: TrainConfig, path: Path) -> ModelFolder:
@@ -77,7 +61,7 @@ def train(config: TrainConfig, path: Path) -> ModelFolder:
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
     state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), key)
     state = replicate(state, mesh)
-    _describe(batches, params, mesh)
+    _describe(config, batches, params, mesh)
 
     checkpoints = folder.checkpoints(config)
     stream, course = batches.stream(), Course()
@@ -85,102 +69,58 @@ def train(config: TrainConfig, path: Path) -> ModelFolder:
     if restored is not None:
         state = restored.state
         stream.set_state(restored.data["stream"])
-        course = Course(**restored.data["course"])
+        saved = restored.data["course"]
+        saved.setdefault("best", saved.pop("best_bleu", None))  # its name in the first runs
+        course = Course(**saved)
         print(f"continuing at step {restored.step} of {len(batches)}")
-    if int(state.step) < len(batches) and not course.stopped_early:
-        step = make_step(translator, optimizer, config, mesh)
-        validator = Validator(translator, vocabularies, data["val"], mesh, config.batch_size)
-        with MetricsLog(path, resume_step=None if restored is None else restored.step) as log:
-            _fit(config, folder, batches, mesh, course, state, stream, step, validator, log)
+    first = int(state.step)
+    if first < len(batches) and not course.stopped_early:
+        fit(
+            state,
+            (shard(batch, mesh) for batch in stream),
+            make_step(translator, optimizer, config, mesh),
+            _validation(Validator(translator, vocabularies, data["val"], mesh, config.batch_size)),
+            plan=Plan(
+                steps=len(batches),
+                epoch=batches.per_epoch,
+                patience=config.patience,
+                save_seconds=config.save_seconds,
+                advice=f"try a lower learning rate than {config.learning_rate}",
+            ),
+            folder=path,
+            checkpoints=checkpoints,
+            higher_is_better=True,
+            first=first,
+            course=course,
+            position=stream.get_state,
+        )
     return folder
 
 
-def _fit(
-    config: TrainConfig,
-    folder: ModelFolder,
-    batches: Batches,
-    mesh: Mesh,
-    course: Course,
-    state: TrainState,
-    stream: Any,
-    step: Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]],
-    validator: Validator,
-    log: MetricsLog,
-) -> None:
-    """The loop: steps, an epoch's validation, saving, stopping."""
-    checkpoints = folder.checkpoints(config)
-    first = int(state.step)
-    begin = saved = time.monotonic()
-    earlier_seconds = course.seconds
+def _validation(validator: Validator) -> Callable[[TrainState, int], Validation]:
+    def validate(state: TrainState, epoch: int) -> Validation:
+        found = validator(state.params, example=epoch)
+        source, reference, translation = found.example
 
-    def save(number: int, metric: float | None = None) -> None:
-        course.seconds = earlier_seconds + time.monotonic() - begin
-        position = {"stream": stream.get_state(), "course": dataclasses.asdict(course)}
-        checkpoints.save(number, state, data=position, metric=metric)
+        def tell(course: Course) -> str:
+            return (
+                f"epoch {epoch}: validation BLEU {found.bleu:.2f} (greedy; best "
+                f"{course.best:.2f}), loss {found.loss:.3f} nats a piece\n"
+                f"    source     {source}\n    reference  {reference}\n    greedy     {translation}"
+            )
 
-    with (
-        graceful_interrupts() as stop,
-        Progress(len(batches), initial=first) as progress,
-    ):
-        for number in range(first + 1, len(batches) + 1):
-            state, metrics = step(state, shard(next(stream), mesh))
-            metrics = {name: value.item() for name, value in metrics.items()}
-            if metrics["skipped"] >= 10:
-                raise UserError(
-                    f"training has diverged: the gradients of the last {metrics['skipped']} steps "
-                    f"were not finite; try a lower learning rate than {config.learning_rate}."
-                )
-            log.log(number, metrics)
-            progress.update(int(metrics["pieces"]), metrics["loss"])
-            if number % batches.per_epoch == 0:
-                with progress.paused():
-                    epoch = number // batches.per_epoch
-                    found = validator(state.params, example=epoch)
-                    _note_validation(course, found.bleu, config.patience)
-                    log.log(
-                        number, {"epoch": epoch, "val_bleu": found.bleu, "val_loss": found.loss}
-                    )
-                    progress.say(_tell(epoch, found, course))
-                    save(number, found.bleu)
-                    saved = time.monotonic()
-                if course.stopped_early:
-                    progress.say(
-                        f"no better validation BLEU for {course.epochs_since_best} epochs: done"
-                    )
-                    return
-            elif stop.requested or time.monotonic() - saved > config.save_seconds:
-                save(number)
-                saved = time.monotonic()
-            if stop.requested and number < len(batches):
-                raise Interrupted(
-                    f"stopped after step {number} of {len(batches)}, which is saved; the same "
-                    f"command goes on from there."
-                )
+        return Validation(found.bleu, {"val_bleu": found.bleu, "val_loss": found.loss}, tell)
+
+    return validate
 
 
-def _note_validation(course: Course, bleu: float, patience: int) -> None:
-    if bleu > course.best_bleu:
-        course.best_bleu, course.epochs_since_best = bleu, 0
-    else:
-        course.epochs_since_best += 1
-    course.stopped_early = 0 < patience <= course.epochs_since_best
-
-
-def _tell(epoch: int, found: Validation, course: Course) -> str:
-    source, reference, translation = found.example
-    return (
-        f"epoch {epoch}: validation BLEU {found.bleu:.2f} (greedy; best {course.best_bleu:.2f}), "
-        f"loss {found.loss:.3f} nats a piece\n"
-        f"    source     {source}\n    reference  {reference}\n    greedy     {translation}"
-    )
-
-
-def _describe(batches: Batches, params: Params, mesh: Mesh) -> None:
+def _describe(config: TrainConfig, batches: Batches, params: Params, mesh: Mesh) -> None:
     report = batches.report()
     left_out = f" ({report.too_long} too long ones left out)" if report.too_long else ""
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     print(
-        f"{report.pairs} training pairs{left_out}, {report.batches} batches an epoch in "
+        f"{report.pairs} training pairs of {config.data.path or 'the generated corpus'}{left_out}, "
+        f"{report.batches} batches an epoch in "
         f"{len(report.shapes)} shapes, {report.target_padding:.1%} of the target padding; "
         f"{size / 1e6:.2f} million parameters on {mesh.size} {jax.default_backend()} device"
         f"{'s' if mesh.size > 1 else ''}"

@@ -18,7 +18,7 @@ from experiments.translation.text import Pair
 from experiments.translation.tokenizer import BOS, Vocabularies
 
 
-class Validation(NamedTuple):
+class Scored(NamedTuple):
     """How the model does on the validation split."""
 
     bleu: float
@@ -46,7 +46,7 @@ class Validator:
             pairs, vocabularies, batch_size=batch_size, shapes=4, max_pieces=10**6
         )
 
-    def __call__(self, params: Params, example: int) -> Validation:
+    def __call__(self, params: Params, example: int) -> Scored:
         sources, references = zip(*self._pairs, strict=True)
         found = self._search(params, sources, length_penalty=0.0)
         texts = [hypotheses[0].text if hypotheses else "" for hypotheses in found]
@@ -56,7 +56,7 @@ class Validator:
         ]
         total, count = np.array(jax.device_get(sums), np.float64).sum(0)
         example %= len(texts)
-        return Validation(
+        return Scored(
             score(texts, references).bleu,
             float(total / count),
             (sources[example], references[example], texts[example]),

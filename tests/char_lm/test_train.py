@@ -89,12 +89,11 @@ def test_stops_early_and_stays_stopped(config, tmp_path, compiled_once):
     assert read_metrics(tmp_path) == entries
 
 
-def test_evaluate_is_exact_and_another_text_may_be_scored(cli, config, trained, text, tmp_path):
+def test_evaluate_is_exact_and_another_text_may_be_scored(cli, trained, text, tmp_path, capsys):
     result = cli("evaluate", "--folder", trained.path)
     assert result.code == 0, result
     found = read_json(trained.evaluation)
     assert f"{found['nats']:.4f} nats, {found['bits']:.4f} bits a letter, over 59" in result.out
-    # While training the streams warm up on all of so short a text: nearly the same number.
     best = min(e["val_loss"] for e in read_metrics(trained.path) if "val_loss" in e)
     np.testing.assert_allclose(found["nats"], best, rtol=1e-4)
     held_out = tmp_path / "held_out.txt"
@@ -102,7 +101,22 @@ def test_evaluate_is_exact_and_another_text_may_be_scored(cli, config, trained, 
     held_out.write_text("".join(corpus.alphabet[n] for n in corpus.held_out), encoding="utf-8")
     again = cli("evaluate", "--folder", trained.path, "--text", held_out)
     assert again.out == result.out
-    assert commands.evaluate(trained, average=3).letters == 59
+    assert commands.evaluate(trained, average=99).letters == 59
+    said = capsys.readouterr()
+    assert "(mean of the 3 best checkpoints)" in said.out
+    assert "99 checkpoints were to be averaged" in said.err
+
+
+def test_a_text_that_has_changed_is_not_that_of_the_run(trained, text, tmp_path):
+    """Its letters would be numbered otherwise, and scored so without a word."""
+    run, other = tmp_path / "run", tmp_path / "other.txt"
+    shutil.copytree(trained.path, run)
+    other.write_text(text.read_text(encoding="utf-8").replace("a", "x"), encoding="utf-8")
+    config = dataclasses.replace(trained.config(), path=other)
+    (run / "config.json").write_text(config.to_json(), encoding="utf-8")
+    for act in (lambda: commands.evaluate(RunFolder(run)), lambda: train(config, run)):
+        with pytest.raises(UserError, match=r"other\.txt is not the text that .*run was begun"):
+            act()
 
 
 def test_samples_begin_with_the_prompt_and_obey_their_limits(cli, trained):

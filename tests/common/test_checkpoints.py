@@ -1,10 +1,13 @@
 """Checkpoints come back bit for bit, and damage or a full disk never costs an earlier one."""
 
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
@@ -12,8 +15,10 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import optax
+import orbax.checkpoint
 import pytest
 
+from experiments.common import checkpoint_files
 from experiments.common.checkpoints import Checkpoints
 from experiments.common.errors import UserError, run_main
 
@@ -104,7 +109,7 @@ def test_placement_follows_the_template(tmp_path):
     jax.jit(jnp.multiply)(saved.state["x"], saved.state["y"])  # y may still move: no error
 
 
-def test_keeps_the_latest_and_the_best(tmp_path):
+def test_keeps_the_latest_and_the_best(tmp_path, capfd):
     checkpoints = Checkpoints(tmp_path, keep_latest=2, keep_best=2)
     for step, metric in enumerate([0.3, 0.9, float("nan"), 0.7, 0.9, None, 0.1], start=1):
         checkpoints.save(step, {"params": jnp.full(3, step * 1.0)}, metric=metric)
@@ -115,7 +120,9 @@ def test_keeps_the_latest_and_the_best(tmp_path):
     mean = checkpoints.average(jnp.zeros(3), best=2, part="params")
     assert (mean.step, mean.metric) == (2, 0.9)
     np.testing.assert_array_equal(mean.state, np.full(3, 3.5))
+    assert capfd.readouterr().err == ""
     np.testing.assert_array_equal(checkpoints.average(template, last=9).state["params"], 5.0)
+    assert f"9 checkpoints were to be averaged, and {tmp_path} has 4." in capfd.readouterr().err
     lowest = Checkpoints(tmp_path, higher_is_better=False)
     assert lowest.restore_best(template).step == 7
     checkpoints.save(7, {"params": jnp.full(3, 8.0)}, metric=2.0)  # replaces
@@ -197,6 +204,51 @@ def test_full_disk_is_one_sentence_and_costs_no_earlier_checkpoint(tmp_path, cap
     _assert_same(saved.state, small)
     checkpoints.save(2, large)  # there is room again
     assert checkpoints.steps() == [1, 2]
+
+
+def test_a_disk_with_too_little_room_is_not_written_to(tmp_path, monkeypatch, capfd):
+    """Orbax, where its writes fail, prints pages from other threads."""
+    checkpoints = Checkpoints(tmp_path)
+    state = {str(i): np.random.default_rng(i).normal(size=1000) for i in range(30)}
+    checkpoints.save(1, state)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=8 * 30_000))
+    monkeypatch.setattr(orbax.checkpoint, "Checkpointer", None)
+    with pytest.raises(UserError, match="no space left on device; earlier checkpoints are unto"):
+        checkpoints.save(2, state)
+    assert capfd.readouterr().err == ""
+    assert checkpoints.steps() == [1]
+    assert not list(tmp_path.glob(".saving-*"))
+
+
+def test_what_cannot_be_read_or_replaced_costs_nothing_else(tmp_path, monkeypatch, capfd):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save(step, {"x": np.arange(4.0) + step})
+
+    def unreadable(file):
+        if "00000002" in file.parts:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return checksum(file)
+
+    checksum = checkpoint_files._checksum
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_files, "_checksum", unreadable)
+        assert checkpoints.restore_latest({"x": np.zeros(4)}).step == 1
+    assert "Input/output error. Passing over it" in capfd.readouterr().err
+
+    def fails_at_last(source, target):
+        if source.name == ".saving-2":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(source, target)
+
+    rename = os.rename
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", fails_at_last)
+        with pytest.raises(UserError, match="earlier checkpoints are untouched"):
+            checkpoints.save(2, {"x": np.zeros(4)})
+    saved = checkpoints.restore_latest({"x": np.zeros(4)})
+    assert saved.step == 2
+    np.testing.assert_array_equal(saved.state["x"], np.arange(4.0) + 2)
 
 
 _SAVE_FOREVER = """

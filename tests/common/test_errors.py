@@ -1,5 +1,7 @@
 """One sentence and an exit code where a person is at fault; a traceback where we are."""
 
+import os
+import shlex
 import subprocess
 import sys
 
@@ -20,7 +22,7 @@ def _raise(error):
         (FileNotFoundError(2, "No such file", "a.txt"), 2, "error: a.txt: No such file\n"),
         (OSError(28, "No space left on device"), 2, "error: No space left on device\n"),
         (Interrupted("step 3 is saved."), 130, "stopped: step 3 is saved.\n"),
-        (KeyboardInterrupt(), 130, "stopped: interrupted, nothing saved.\n"),
+        (KeyboardInterrupt(), 130, "stopped: interrupted; what was saved before is untouched.\n"),
     ],
 )
 def test_one_sentence(error, code, said, capsys, monkeypatch):
@@ -59,6 +61,25 @@ def test_closed_pipe_ends_quietly():
     assert process.wait(timeout=60) == 0
     assert process.stderr.read() == b""
     process.stderr.close()
+
+
+def test_a_terminal_without_the_letter_is_one_sentence():
+    code = "from experiments.common.errors import run_main; run_main(lambda: print('schl\\xe4ft'))"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+    )
+    said = "error: ascii has no '\\xe4'; set PYTHONIOENCODING=utf-8.\n"
+    assert (result.returncode, result.stderr) == (2, said)
+
+
+def test_a_closed_stdout_is_no_error():
+    code = "from experiments.common.errors import run_main; run_main(lambda: print('x'))"
+    command = f"{shlex.join([sys.executable, '-c', code])} >&-"
+    result = subprocess.run(command, shell=True, stderr=subprocess.PIPE)
+    assert (result.returncode, result.stderr) == (0, b"")
 
 
 def test_files_are_whole_and_errors_name_them(tmp_path):

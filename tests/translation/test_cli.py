@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from experiments.common.errors import UserError
+from experiments.translation.commands import read_sentences
 from experiments.translation.config import DataConfig
 from experiments.translation.data import load_data
 from experiments.translation.train import train
@@ -173,6 +174,12 @@ def test_translate_refuses_bad_input(cli, trained, arguments, stdin, words):
 def test_evaluate_refuses_bad_input(cli, trained, arguments, words):
     result = cli("evaluate", "--folder", trained.path, *arguments)
     assert result.is_one_sentence(*words)
+
+
+def test_a_closed_standard_input_holds_no_sentences(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(UserError, match="no sentences"):
+        read_sentences((), None)
 
 
 def test_plot_and_train_refuse_what_is_no_run(cli, config, tmp_path):

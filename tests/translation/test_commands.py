@@ -49,6 +49,16 @@ def test_evaluate_prints_and_keeps_scores_translations_and_pictures(cli, copy, p
     assert 3 <= len(shown) <= 6  # the three worst, the three best
 
 
+def test_fewer_checkpoints_than_asked_for_are_counted(cli, copy):
+    result = cli(
+        *("evaluate", "--folder", copy.path, "--splits", "test", "--batch-size", 13),
+        *("--beam", 0, "--average", 99),
+    )
+    assert "13 sentences, mean of the 3 best checkpoints" in result.out
+    assert "99 checkpoints were to be averaged" in result.err
+    assert read_json(copy.evaluation / "test.json")["settings"]["average"] == 3
+
+
 def test_translate_reads_arguments_files_and_pipes(cli, trained, sentences, tmp_path):
     command = ("translate", "--folder", trained.path, "--beam", 0)
     by_argument = cli(*command, *sentences)

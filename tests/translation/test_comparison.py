@@ -118,7 +118,7 @@ def check_rows(copy, config, lines):
     ("arguments", "words"),
     [
         (["--beam", 0], ["beam sizes to compare must be at least 1; got 0"]),
-        (["--beam", 2, "--exact-beam", -1], ["at least"]),
+        (["--beam", 2, "--exact-beam", -1], ["the exact beam must be at least 1, or 0", "got -1"]),
         (["--sentences", 0], ["number of sentences must be at least 1; got 0"]),
         (["--split", "tset"], ["no split 'tset'"]),
         (["--baseline", "beam 3"], ["one of the rows beam 1, beam 2,", "got 'beam 3'"]),

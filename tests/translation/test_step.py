@@ -55,7 +55,7 @@ def test_the_same_losses_on_one_device_and_on_eight():
         for batch in batches(4):
             state, metrics = step(state, shard(batch, mesh))
             losses.append(metrics["loss"].item())
-        assert metrics["pieces"] == 22
+        assert metrics["tokens"] == 22
         results.append((losses, jax.device_get(state.params)))
     assert results[0][0][-1] != results[0][0][0]
     for result in results[1:]:

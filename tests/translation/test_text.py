@@ -129,6 +129,10 @@ def test_bad_tables(tmp_path):
     assert read_table(path, val=1, test=0)["train"].dropped == 1
     with pytest.raises(UserError, match="2 pairs leave none to train on"):
         read_table(path, val=1, test=1)
+    path.write_text("".join(f"s{i}\tt{i}\tpublic domain\n" for i in range(20)))
+    assert len(read_table(path, val=9, test=9)["train"].pairs) == 2
+    with pytest.raises(UserError, match=r"none is left|no pair is left to validate on: .*\(0, 2\)"):
+        read_table(path, val=9, test=9, columns=(0, 2))
     for columns in ((0, 0), (-1, 0)):
         with pytest.raises(UserError, match="columns must be two different numbers"):
             read_table(path, columns=columns)
