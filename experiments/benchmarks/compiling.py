@@ -11,9 +11,10 @@ from experiments.benchmarks.cells import make_work
 from experiments.benchmarks.contenders import ours, training_step
 from experiments.benchmarks.options import Compile, parse_shape
 from experiments.benchmarks.peers import Peer, plain
-from experiments.benchmarks.report import describe, machine, milliseconds, table
-from experiments.benchmarks.timing import Timing, summarise
 from experiments.common.files import write_file, write_json
+from experiments.common.machine import describe, machine
+from experiments.common.tables import milliseconds, table
+from experiments.common.timing import Timing, summarise
 
 STAGES = ("trace", "compile", "total")
 

@@ -12,11 +12,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from experiments.benchmarks.options import Decode
-from experiments.benchmarks.report import describe, machine, milliseconds, table
-from experiments.benchmarks.timing import Timing, measure
 from experiments.common.devices import data_mesh, replicate, shard
 from experiments.common.errors import UserError
 from experiments.common.files import write_file, write_json
+from experiments.common.machine import describe, machine
+from experiments.common.tables import milliseconds, table
+from experiments.common.timing import Timing, measure
 from experiments.translation.batches import SourceBatch, evaluation_batches
 from experiments.translation.config import PRESETS
 from experiments.translation.decoding import Decoding

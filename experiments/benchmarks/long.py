@@ -17,14 +17,15 @@ import optax
 import recurrax as rx
 from experiments.benchmarks.latch import INPUTS, TRUNCATED, make_gradient, network, total_loss
 from experiments.benchmarks.options import Long
-from experiments.benchmarks.report import describe, machine, table
 from experiments.common.checkpoints import Checkpoints
 from experiments.common.errors import UserError
 from experiments.common.files import read_json, write_file, write_json
 from experiments.common.loop import Course, Plan, Validation, fit
+from experiments.common.machine import describe, machine
 from experiments.common.metrics import read_metrics
 from experiments.common.plots import learning_curves
 from experiments.common.settings import check_same_run
+from experiments.common.tables import table
 
 _TESTS = 32
 

@@ -12,10 +12,11 @@ from experiments.benchmarks.cells import WORKLOADS
 from experiments.benchmarks.latch import INPUTS, PLAIN, RTRL, TRUNCATED, make_gradient, network
 from experiments.benchmarks.options import CELLS, Memory
 from experiments.benchmarks.plot import plot_lines
-from experiments.benchmarks.report import describe, machine, milliseconds, table
-from experiments.benchmarks.timing import measure
 from experiments.common.errors import UserError, one_line
 from experiments.common.files import write_file, write_json
+from experiments.common.machine import describe, machine
+from experiments.common.tables import milliseconds, table
+from experiments.common.timing import measure
 
 _ROUNDS = 3
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.benchmarks.report import Row
-from experiments.common.files import write_file
+from experiments.common.plots import save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -115,14 +114,3 @@ def plot_lines(
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     save(figure, path)
-
-
-def save(figure, path: str | Path) -> None:
-    """Writes a PNG of at most 128 colours, which is a third of the size of one of all."""
-    from PIL import Image  # matplotlib needs it too
-
-    buffer, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
-    picture = Image.open(buffer).convert("RGB").quantize(128, dither=Image.Dither.NONE)
-    picture.save(small, format="png", optimize=True)
-    write_file(path, small.getvalue())

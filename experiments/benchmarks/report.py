@@ -1,21 +1,15 @@
-"""What a run says: rows as JSON, tables as Markdown, which is also what the terminal shows."""
+"""Rows of measured times, and the tables that are made of them."""
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
-import os
-import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from experiments.benchmarks.timing import Timing
+from experiments.common.tables import milliseconds, table
+from experiments.common.timing import Timing
 
-_PACKAGES = ("recurrax", "jax", "jaxlib", "flax", "dm-haiku", "equinox", "keras", "torch", "numpy")
 OURS, ROUNDED, PLAIN, FOREIGN = "recurrax", "recurrax, bfloat16", "lax.scan", "torch"
 
 
@@ -33,30 +27,6 @@ class Row(NamedTuple):
     @property
     def label(self) -> str:
         return f"{self.name}, sharded" if self.sharded else self.name
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table whose columns are aligned in the source too."""
-    lines = [list(header), *map(list, rows)]
-    # A right-aligned column's rule needs two characters, "-:".
-    widths = [
-        max(min(column, 1) + 1, *(len(line[column]) for line in lines))
-        for column in range(len(header))
-    ]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return "\n".join(
-        "| " + " | ".join(
-            text.ljust(width) if column == 0 else text.rjust(width)
-            for column, (text, width) in enumerate(zip(line, widths, strict=True))
-        ) + " |"
-        for line in (lines[0], rule, *lines[1:])
-    )  # fmt: skip
-
-
-def milliseconds(timing: Timing) -> str:
-    """The median, and the quartiles in brackets."""
-    digits = 2 if timing.median < 10 else 1 if timing.median < 100 else 0
-    return f"{timing.median:.{digits}f} ({timing.low:.{digits}f}-{timing.high:.{digits}f})"
 
 
 def times(rows: Sequence[Row], cell: str, which: str) -> str:
@@ -126,43 +96,3 @@ def _spread(ratios: Sequence[float]) -> str:
 
 def _unique(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(values))
-
-
-def machine() -> dict[str, Any]:
-    """What a number depends on besides the code."""
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    devices = jax.devices()
-    linux = hasattr(os, "sched_getaffinity")
-    return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if linux else os.cpu_count(),
-        "devices": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
-        "load at the start": round(os.getloadavg()[0], 2) if linux else None,
-        "python": platform.python_version(),
-        "versions": versions,
-    }
-
-
-def describe(machine: Mapping[str, Any]) -> str:
-    """The machine in two lines."""
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    return (
-        f"{machine['date']}, {machine['processor']}, {machine['cores']} cores, JAX on "
-        f"{machine['devices']}; load at the start {machine['load at the start']}.\n"
-        f"Python {machine['python']}, {versions}."
-    )
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -11,10 +11,11 @@ from experiments.benchmarks.cells import make_work, multiply_adds
 from experiments.benchmarks.contenders import Absence, Contender, assemble
 from experiments.benchmarks.options import Cells, Shape
 from experiments.benchmarks.plot import plot_times
-from experiments.benchmarks.report import Row, describe, machine, summary, times
-from experiments.benchmarks.timing import measure
+from experiments.benchmarks.report import Row, summary, times
 from experiments.common.errors import UserError, warn
 from experiments.common.files import write_file, write_json
+from experiments.common.machine import describe, machine
+from experiments.common.timing import measure
 
 PASSES = ("forward", "train")
 _PRODUCT = "the big product"

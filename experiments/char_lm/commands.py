@@ -8,7 +8,6 @@ from pathlib import Path
 
 import jax
 
-from experiments.benchmarks.report import describe, machine, table
 from experiments.char_lm.config import TrainConfig
 from experiments.char_lm.folder import RunFolder
 from experiments.char_lm.held_out import HeldOut, Loss
@@ -17,8 +16,10 @@ from experiments.char_lm.text import encode, read_text
 from experiments.char_lm.train import train
 from experiments.common.errors import UserError
 from experiments.common.files import write_file, write_json
+from experiments.common.machine import describe, machine
 from experiments.common.metrics import read_metrics
 from experiments.common.plots import learning_curves
+from experiments.common.tables import table
 
 CONTEST: Mapping[str, Mapping[str, object]] = {
     "LSTM": {"cell": "lstm", "weight_dropout": 0.0},

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.benchmarks.plot import save
 from experiments.claims.contest import Result, blocks
+from experiments.common.plots import save
 
 _CURVES = ("#d1495b", "#8d5a97", "#b7791f", "#2a6f97", "#61a5c2")
 

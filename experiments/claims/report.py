@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmarks.report import milliseconds, table
-from experiments.benchmarks.timing import Timing
 from experiments.claims.contest import Result, blocks, verdict
+from experiments.common.tables import milliseconds, table
+from experiments.common.timing import Timing
 
 
 def clipping_table(results: Sequence[Result]) -> str:

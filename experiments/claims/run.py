@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.benchmarks.report import describe, machine
 from experiments.claims import report
 from experiments.claims.contest import clipping, entry, run_clipping, run_contest
 from experiments.claims.options import FULL, QUICK, Options, Size
 from experiments.claims.pictures import plot_curves
 from experiments.claims.speed import speeds
 from experiments.common.files import write_file, write_json
+from experiments.common.machine import describe, machine
 from experiments.common.progress import Progress
 
 

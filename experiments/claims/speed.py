@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import jax
 
-from experiments.benchmarks.timing import Timing, measure
 from experiments.claims.contest import Entry
 from experiments.claims.training import trainer
+from experiments.common.timing import Timing, measure
 
 
 def speeds(entry: Entry, rounds: int) -> dict[str, Timing]:

@@ -11,6 +11,9 @@ loop          steps, validation, saving, stopping, going on
 schedules     learning rates over a run
 precision     what products are computed with
 settings      of a run: what they may be, what two of them differ in
+timing        of several functions in turn
+tables        Markdown, as the terminal shows it
+machine       what a measured number depends on besides the code
 interrupts    Ctrl-C and SIGTERM: finish the step, save, say how to go on
 plots         learning curves and attention maps as PNG
 """

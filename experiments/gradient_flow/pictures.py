@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.benchmarks.plot import save
+from experiments.common.plots import save
 from experiments.gradient_flow.measure import Flow
 
 if TYPE_CHECKING:

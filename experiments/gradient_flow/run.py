@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmarks.report import describe, machine, table
 from experiments.common.errors import UserError
 from experiments.common.files import read_json, write_file, write_json
+from experiments.common.machine import describe, machine
 from experiments.common.progress import Progress
 from experiments.common.settings import check_same_run
+from experiments.common.tables import table
 from experiments.gradient_flow.measure import Flow, measure
 from experiments.gradient_flow.networks import networks
 from experiments.gradient_flow.options import Options

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from experiments.benchmarks.plot import save
-from experiments.benchmarks.report import table
+from experiments.common.plots import save
+from experiments.common.tables import table
 
 
 class Result(TypedDict):

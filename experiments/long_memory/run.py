@@ -7,10 +7,10 @@ import itertools
 import json
 from typing import Any
 
-from experiments.benchmarks.report import describe, machine
 from experiments.common.errors import Interrupted, UserError
 from experiments.common.files import read_json, write_file, write_json
 from experiments.common.interrupts import graceful_interrupts
+from experiments.common.machine import describe, machine
 from experiments.common.progress import Progress
 from experiments.long_memory.options import Options
 from experiments.long_memory.report import Result, plot_results, tables

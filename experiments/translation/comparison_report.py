@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from experiments.benchmarks.plot import save
 from experiments.common.files import write_file, write_json
-from experiments.common.plots import COLOURS
+from experiments.common.plots import COLOURS, save
 from experiments.translation.folder import ModelFolder
 
 if TYPE_CHECKING:

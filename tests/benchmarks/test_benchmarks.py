@@ -14,9 +14,10 @@ from experiments.benchmarks.cells import Work, make_work, multiply_adds
 from experiments.benchmarks.contenders import assemble, check_same, ours
 from experiments.benchmarks.options import CELLS, PEERS, Cells, Shape, parse_shape
 from experiments.benchmarks.peers import Contender, Missing, gates, load, returned_gradients
-from experiments.benchmarks.report import Row, summary, table, times
-from experiments.benchmarks.timing import Timing, measure
+from experiments.benchmarks.report import Row, summary, times
 from experiments.common.errors import UserError
+from experiments.common.tables import table
+from experiments.common.timing import Timing, measure
 
 TINY = Shape(2, 3, 4, 5)
 
