@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from tests.scan.agreement import assert_agrees
-from tests.scan.grammar import arguments, programs, step_of, tolerance_of
+from tests.scan.grammar import arguments, programs, step_of
 from tests.support import x64
 
 _OPTIONS = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
@@ -18,9 +18,7 @@ _OPTIONS = {"deadline": None, "suppress_health_check": list(HealthCheck), "datab
 @given(programs(), st.booleans())
 def test_random_steps(program, reverse):
     with x64():
-        assert_agrees(
-            step_of(program), arguments(), reverse=reverse, tolerance=tolerance_of(program)
-        )
+        assert_agrees(step_of(program), arguments(), reverse=reverse)
 
 
 @pytest.mark.slow
@@ -31,8 +29,6 @@ def test_three_hundred_random_steps(part):
     @given(programs(), st.booleans())
     def agree(program, reverse):
         with x64():
-            assert_agrees(
-                step_of(program), arguments(), reverse=reverse, tolerance=tolerance_of(program)
-            )
+            assert_agrees(step_of(program), arguments(), reverse=reverse)
 
     agree()
