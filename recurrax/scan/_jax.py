@@ -157,6 +157,25 @@ def batching_rule(new: core.Primitive, rule: Callable) -> None:
     batching.primitive_batchers[new] = rule
 
 
+def keep_batch(new: core.Primitive, function: Callable[..., jax.Array], behind: Callable) -> None:
+    """Under `vmap` an operand a [..., *S] keeps its batch where it lies in front of S.
+
+    Args:
+      new: of a and w; of w batched it is `function`, which computes the same.
+      behind: w -> the number of axes of S.
+    """
+
+    def rule(operands, axes, **how):
+        (a, w), (a_axis, w_axis) = operands, axes
+        if w_axis is not None:
+            return jax.vmap(functools.partial(function, **how), axes)(a, w), 0
+        if a_axis >= a.ndim - behind(w):
+            a, a_axis = jax.numpy.moveaxis(a, a_axis, 0), 0
+        return new.bind(a, w, **how), a_axis
+
+    batching_rule(new, rule)
+
+
 # `vmap` of a `cond` on a batched predicate puts a stop_gradient on what enters the branch that was
 # not taken. In a derivative it stands on tangents, where JAX lacks its transpose (JAX issues 22011
 # and 39219): nothing flows back through that branch.

@@ -91,20 +91,11 @@ def _like(operand: Any, result: jax.Array) -> jax.Array:
     return lax.convert_element_type(result, _jax.type_of(operand).dtype)
 
 
-def _batch_rows(operands, axes, **how):
-    (a, w), (a_axis, w_axis) = operands, axes
-    if w_axis is not None:
-        return jax.vmap(functools.partial(_rows, dot=lax.dot_general, **how), axes)(a, w), 0
-    if a_axis == a.ndim - 1:
-        a, a_axis = jnp.moveaxis(a, a_axis, 0), 0
-    return rows_p.bind(a, w, **how), a_axis
-
-
 def _batch_columns(operands, axes, **how):
     return jax.vmap(functools.partial(_columns, dot=lax.dot_general, **how), axes)(*operands), 0
 
 
-_jax.batching_rule(rows_p, _batch_rows)
+_jax.keep_batch(rows_p, functools.partial(_rows, dot=lax.dot_general), lambda w: 1)
 _jax.batching_rule(columns_p, _batch_columns)
 
 

@@ -7,7 +7,7 @@ copy, and so does the gradient. Hence primitives that know that H comes last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -52,20 +52,8 @@ _jax.linear(shifted_p, lambda ct, a, w: [ct, _summed(ct, w)])
 _jax.linear(widened_p, lambda ct, a, *, shape: [ct.sum(tuple(range(-len(shape), 0)))])
 
 
-def _keeping_batch(new: Any, function: Callable) -> None:
-    def rule(operands, axes):
-        (a, w), (a_axis, w_axis) = operands, axes
-        if w_axis is not None:
-            return jax.vmap(function, axes)(a, w), 0
-        if a_axis >= a.ndim - w.ndim:
-            a, a_axis = jnp.moveaxis(a, a_axis, 0), 0
-        return new.bind(a, w), a_axis
-
-    _jax.batching_rule(new, rule)
-
-
-_keeping_batch(scaled_p, _scaled)
-_keeping_batch(shifted_p, _shifted)
+_jax.keep_batch(scaled_p, _scaled, jnp.ndim)
+_jax.keep_batch(shifted_p, _shifted, jnp.ndim)
 _jax.batching_rule(
     widened_p, lambda operands, axes, *, shape: (widened_p.bind(*operands, shape=shape), axes[0])
 )
