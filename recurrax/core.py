@@ -17,6 +17,8 @@ import jax
 import jax.core
 import jax.numpy as jnp
 
+from recurrax.checks import check_count
+
 PyTree = Any
 Key = jax.Array
 
@@ -202,10 +204,7 @@ def check_function(name: str, argument: str, value: Any) -> None:
 
 def check_features(name: str, features: Any) -> int:
     """A positive number of features, or an error that says which factory was called wrongly."""
-    if isinstance(features, bool) or not isinstance(features, int):
-        raise TypeError(f"{name}: features must be an int, got {features!r}")
-    if features < 1:
-        raise ValueError(f"{name}: features must be at least 1, got {features}")
+    check_count(name, "features", features)
     return features
 
 

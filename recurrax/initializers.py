@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from recurrax.checks import check_count, check_number
 from recurrax.core import check_function, split_key
 
 Initializer = Callable[..., jax.Array]
@@ -67,10 +68,7 @@ def per_gate(initializer: Initializer, gates: int) -> Initializer:
         axes, or a width that does not divide by `gates`; a block of another shape than asked for.
     """
     check_function("per_gate", "initializer", initializer)
-    if isinstance(gates, bool) or not isinstance(gates, int):
-        raise TypeError(f"per_gate: gates must be an int, got {gates!r}")
-    if gates < 1:
-        raise ValueError(f"per_gate: gates must be at least 1, got {gates}")
+    check_count("per_gate", "gates", gates)
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
         if not shape or shape[-1] % gates:
@@ -136,8 +134,7 @@ def ring(r_min: float = 0.0, r_max: float = 1.0, max_phase: float = 2 * math.pi)
         not in (0, 2 pi]; a shape other than [2, N].
     """
     for argument, value in (("r_min", r_min), ("r_max", r_max), ("max_phase", max_phase)):
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise TypeError(f"ring: {argument} must be a number, got {value!r}")
+        check_number("ring", argument, value, "")
     if not 0 <= r_min < r_max <= 1:
         raise ValueError(f"ring: expected 0 <= r_min < r_max <= 1, got {r_min} and {r_max}")
     if not 0 < max_phase <= 2 * math.pi:

@@ -54,7 +54,7 @@ class Evaluate:
     """A trained model."""
     beam: tuple[int, ...] = (0, 1, 2, 5, 10)
     """Beam sizes; 0 is greedy search. Other searches than beam take the largest alone."""
-    decoding: Decoding = Decoding()  # noqa: RUF009 - it cannot change
+    decoding: Decoding = dataclasses.field(default_factory=Decoding)
     average: int = 1
     """How many of the best checkpoints to average."""
     batch_size: int = 50
@@ -120,7 +120,7 @@ class Translate:
     """Sentences to translate, one a line; plain or .gz."""
     beam: int = 5
     """Beam size; 0 is greedy search."""
-    decoding: Decoding = Decoding()  # noqa: RUF009 - it cannot change
+    decoding: Decoding = dataclasses.field(default_factory=Decoding)
     n_best: int = 1
     """More than 1: so many translations each, as number<TAB>score<TAB>translation."""
     certificate: bool = False

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from recurrax.cells.checks import check_count
 from recurrax.cells.gated_lstm import check_optional
 from recurrax.cells.lstm import LSTMState
+from recurrax.checks import check_count
 from recurrax.core import (
     Cell,
     check_features,

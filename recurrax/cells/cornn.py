@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.cells.checks import check_number
+from recurrax.checks import check_number
 from recurrax.core import (
     Cell,
     check_features,

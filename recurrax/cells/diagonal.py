@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.cells.checks import check_number
+from recurrax.checks import check_number
 
 
 class DiagonalState(NamedTuple):

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.cells.checks import check_number
 from recurrax.cells.lstm import LSTMState
 from recurrax.cells.standardize import standardize
+from recurrax.checks import check_number
 from recurrax.core import (
     Cell,
     check_features,

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.cells.checks import check_count
 from recurrax.cells.diagonal import DiagonalState, advance, normal, widened
+from recurrax.checks import check_count
 from recurrax.core import (
     Cell,
     check_features,

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from recurrax.cells.checks import check_count
 from recurrax.cells.diagonal import (
     DiagonalState,
     advance,
@@ -20,6 +19,7 @@ from recurrax.cells.diagonal import (
     widened,
     zero_order_hold,
 )
+from recurrax.checks import check_count
 from recurrax.core import (
     Cell,
     check_features,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.cells.checks import check_number
+from recurrax.checks import check_number
 from recurrax.core import Cell, check_input, check_params, check_state, input_struct
 
 

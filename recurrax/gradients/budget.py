@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from recurrax.cells.checks import check_number
+from recurrax.checks import check_number
 from recurrax.scan.checkpoint import Checkpoint, check_checkpoint
 
 _MORE = {None: "0", "recursive": "log2(T / 8)"}

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from recurrax.cells.checks import check_count
+from recurrax.checks import check_count
 from recurrax.gradients.bounds import bound_entries, norm_of, shrink
 
 if TYPE_CHECKING:

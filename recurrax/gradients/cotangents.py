@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax.extend import core
 from jax.interpreters import ad, batching, mlir
 
-from recurrax.cells.checks import check_number
+from recurrax.checks import check_number
 from recurrax.core import Cell, as_cell
 from recurrax.gradients.bounds import bound_entries, norm_of, shrink
 

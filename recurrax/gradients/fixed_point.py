@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.cells.checks import check_count, check_number
+from recurrax.checks import check_count, check_number
 from recurrax.core import PyTree, as_cell, check_same_state, check_state
 from recurrax.gradients.bounds import norm_of
 

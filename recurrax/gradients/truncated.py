@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.cells.checks import check_count
+from recurrax.checks import check_count
 from recurrax.compose.layers import as_model, is_model
 from recurrax.core import PyTree, check_function
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.cells.checks import check_count
+from recurrax.checks import check_count
 from recurrax.compose.rates import is_inexact
 from recurrax.core import Cell, PyTree, as_cell
 from recurrax.gradients.bounds import wide_norm_of

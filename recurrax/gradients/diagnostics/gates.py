@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.source_info_util import summarize
 
-from recurrax.cells.checks import check_number
+from recurrax.checks import check_number
 from recurrax.core import Cell, PyTree, as_cell, check_length
 from recurrax.scan._jax import bind, inner_jaxpr, is_literal
 from recurrax.scan.unroll import time_steps, unroll

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.cells.checks import check_count
+from recurrax.checks import check_count
 from recurrax.core import PyTree, as_cell, split_key
 from recurrax.gradients.diagnostics.jacobians import numbers_of
 from recurrax.scan.scan import scan

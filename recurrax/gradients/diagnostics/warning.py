@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from recurrax.cells.checks import check_number
+from recurrax.checks import check_number
 
 
 def memory_length(norms: jax.Array, *, fraction: float = 0.01) -> jax.Array:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrax.cells.checks import check_count
+from recurrax.checks import check_count
 from recurrax.core import PyTree
 from recurrax.gradients.online.layout import Block, Layout, layout_of
 from recurrax.gradients.online.learner import (

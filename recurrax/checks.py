@@ -1,4 +1,4 @@
-"""What the factories of cells check of their numbers."""
+"""What functions check of the numbers they are given."""
 
 from __future__ import annotations
 
