@@ -237,25 +237,33 @@ def choose_shapes(
 
 
 def evaluation_batches(
-    sentences: Sequence[str], tokenizer: Tokenizer, batch_size: int, *, shapes: int = 8
+    sentences: Sequence[str],
+    tokenizer: Tokenizer,
+    batch_size: int,
+    *,
+    shapes: int = 8,
+    window: int | None = None,
 ) -> Iterator[SourceBatch]:
     """Sentences to translate, the longest first, each with its place in `sentences`.
 
-    At most `shapes` widths S, chosen as for training; none is left out or cut.
+    At most `shapes` widths S, chosen as for training; none is left out or cut. With `window`, so
+    many sentences come before any later one does, the longest first among them alone.
     """
     pieces = tokenizer.encode_all(sentences)
     if not pieces:
         return
     lengths = _lengths([pieces])
-    order = np.argsort(-lengths[:, 0], kind="stable")
     widths = choose_shapes(lengths, shapes)
-    for index in np.split(order, range(batch_size, len(order), batch_size)):
-        width = widths[_smallest(lengths[index[:1]], widths)][0, 0]
-        filler = np.full(batch_size - len(index), -1)
-        yield SourceBatch(
-            *_pad([pieces[i] for i in index], batch_size, int(width)),
-            np.concatenate([index, filler]).astype(np.int32),
-        )
+    window = window or len(pieces)
+    for first in range(0, len(pieces), window):
+        order = first + np.argsort(-lengths[first : first + window, 0], kind="stable")
+        for index in np.split(order, range(batch_size, len(order), batch_size)):
+            width = widths[_smallest(lengths[index[:1]], widths)][0, 0]
+            filler = np.full(batch_size - len(index), -1)
+            yield SourceBatch(
+                *_pad([pieces[i] for i in index], batch_size, int(width)),
+                np.concatenate([index, filler]).astype(np.int32),
+            )
 
 
 def _smallest(lengths: np.ndarray, shapes: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import sys
@@ -170,22 +171,29 @@ def translate(
 ) -> None:
     """Prints the translations, one a line; with `n_best` > 1 `number<TAB>score<TAB>translation`.
 
-    With `certificate` a column before the translation: "proven" to be the model's best, or the gap,
-    which is how much more another translation could score. An empty line comes out as one.
+    They come as they are found, in the order of `sentences`. With `certificate` a column before the
+    translation: "proven" to be the model's best, or the gap, which is how much more another
+    translation could score. An empty line comes out as one.
     """
-    given = [number for number, sentence in enumerate(sentences) if sentence.strip()]
+    given = [sentence for sentence in sentences if sentence.strip()]
     model = Model(folder, average, min(batch_size, max(len(given), 1)), decoding)
-    found = model.search(beam_size, n_best)(model.params, [sentences[number] for number in given])
-    by_line = dict(zip(given, found, strict=True))
-    for number in range(len(sentences)):
-        hypotheses = by_line.get(number, [])
-        if not hypotheses and n_best == 1:
-            print()
-        for hypothesis in hypotheses:
-            columns = [f"{number + 1}", f"{hypothesis.score:.4f}"] if n_best > 1 else []
-            if certificate:
-                columns.append(f"gap {hypothesis.gap:.4f}" if hypothesis.gap else "proven")
-            print(*columns, hypothesis.text, sep="\t")
+    # On a terminal the translations themselves show how far it is.
+    bar = len(given) > batch_size * decoding.queue and not sys.stdout.isatty()
+    with Progress(len(given)) if bar else contextlib.nullcontext() as progress:
+        found = model.search(beam_size, n_best).stream(
+            model.params,
+            given,
+            progress=lambda count: progress and progress.update(steps=count),
+        )
+        for number, sentence in enumerate(sentences, 1):
+            hypotheses = next(found) if sentence.strip() else []
+            if not hypotheses and n_best == 1:
+                print(flush=True)
+            for hypothesis in hypotheses:
+                columns = [f"{number}", f"{hypothesis.score:.4f}"] if n_best > 1 else []
+                if certificate:
+                    columns.append(f"gap {hypothesis.gap:.4f}" if hypothesis.gap else "proven")
+                print(*columns, hypothesis.text, sep="\t", flush=True)
 
 
 def plot(folder: ModelFolder) -> list[Path]:

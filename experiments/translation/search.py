@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -88,6 +88,10 @@ def batch_search(
     return run
 
 
+WINDOW = 16
+"""Batches: long enough to sort by length with little padding, short enough to wait for."""
+
+
 class Search:
     """Translates with one model; keeps what it compiled, one program for each length bucket.
 
@@ -165,21 +169,41 @@ class Search:
         Raises:
           UserError: a number is out of its range.
         """
+        return list(self.stream(params, sentences, window=None, progress=progress, **changes))
+
+    def stream(
+        self,
+        params: Any,
+        sentences: Sequence[str],
+        *,
+        window: int | None = WINDOW,
+        progress: Callable[[int], object] = lambda count: None,
+        **changes: float,
+    ) -> Iterator[list[Hypothesis]]:
+        """As a call, but the translations of a sentence come as soon as all before it are done.
+
+        Sentences are sorted by length among `window` batches at a time; None: among all of them.
+        """
         decoding = dataclasses.replace(self.decoding, **changes)  # type: ignore[arg-type]
         setting = strategies.Setting(
             params, decoding.strengths, self._phrases, self._characters, np.uint32(decoding.seed)
         )
-        results: list[list[Hypothesis]] = [[] for _ in sentences]
+        ready: dict[int, list[Hypothesis]] = {}
         size = self.batch_size * self.decoding.queue
-        for batch in evaluation_batches(sentences, self.vocabularies.source, size):
+        first = 0  # that is not out yet
+        for batch in evaluation_batches(
+            sentences, self.vocabularies.source, size, window=window and window * size
+        ):
             found = self._found(batch, setting, decoding)
-            for row, index in enumerate(batch.index):
+            for row, index in enumerate(map(int, batch.index)):
                 if index >= 0:
                     one, gaps = jax.tree.map(lambda leaf, row=row: leaf[row], found)
                     length = int(batch.source_length[row])
-                    results[index] = self._hypotheses(one, gaps, length, sentences[int(index)])
+                    ready[index] = self._hypotheses(one, gaps, length, sentences[index])
             progress(int((batch.index >= 0).sum()))
-        return results
+            while first in ready:
+                yield ready.pop(first)
+                first += 1
 
     def _found(
         self, batch: SourceBatch, setting: strategies.Setting, decoding: Decoding

@@ -178,3 +178,18 @@ def test_evaluation_batches_keep_track(pairs, vocabularies):
     assert found[101] == []
     assert UNK in found[102]
     assert list(evaluation_batches([], vocabularies.source, B)) == []
+
+
+def test_evaluation_batches_keep_to_their_window(pairs, vocabularies):
+    sentences = [source for source, _ in pairs[:50]]
+    whole = list(evaluation_batches(sentences, vocabularies.source, B, shapes=3))
+    batches = list(evaluation_batches(sentences, vocabularies.source, B, shapes=3, window=2 * B))
+    index = np.concatenate([batch.index[batch.index >= 0] for batch in batches])
+    for first in range(0, 50, 2 * B):
+        last = min(first + 2 * B, 50)
+        assert sorted(index[first:last]) == list(range(first, last))
+        lengths = [len(vocabularies.source.encode(sentences[i])) for i in index[first:last]]
+        assert lengths == sorted(lengths, reverse=True)
+    # The widths, each of which is a program, are those of all sentences.
+    widths = [{batch.source.shape[1] for batch in some} for some in (whole, batches)]
+    assert widths[1] <= widths[0]

@@ -130,6 +130,20 @@ def test_as_many_programs_as_widths(searcher):
     assert search(searcher.params, []) == []
 
 
+def test_a_stream_does_not_wait_for_the_last_sentence(searcher):
+    search = searcher.search(0)
+    counted = []
+    stream = search.stream(searcher.params, searcher.sentences, window=1, progress=counted.append)
+    first = [next(stream) for _ in range(4)]
+    assert counted == [4]
+    for one, two in zip(
+        [*first, *stream], search(searcher.params, searcher.sentences), strict=True
+    ):
+        same(one[0], two[0])
+    assert counted == [4, 3]
+    assert list(search.stream(searcher.params, [])) == []
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
