@@ -209,31 +209,32 @@ def time_first(x: jax.Array) -> jax.Array:
 _WORTH_A_COPY = 128
 
 
-def _copies(*xs: jax.Array) -> list[jax.Array]:
+def _copies(always: jax.Array, *xs: jax.Array) -> list[jax.Array]:
     """The same values, the large ones through a branch, as XLA fuses nothing into or out of one."""
     large = [x for x in xs if x.size >= _WORTH_A_COPY]
     if not large:
         return list(xs)
-    first = large[0].ravel()[0]
-    always = (first == first) | (first != first)  # of a NaN too, which XLA cannot take for granted
     copies = iter(jax.lax.cond(always, lambda *xs: xs, lambda *xs: tuple(-x for x in xs), *large))
     return [next(copies) if x.size >= _WORTH_A_COPY else x for x in xs]
 
 
 _apart_p = core.Primitive("apart")
 _apart_p.multiple_results = True
-_apart_p.def_impl(lambda *xs: list(xs))
-_apart_p.def_abstract_eval(lambda *xs: list(xs))
-mlir.register_lowering(_apart_p, lambda ctx, *xs: list(xs))
+_apart_p.def_impl(lambda always, *xs: list(xs))
+_apart_p.def_abstract_eval(lambda always, *xs: list(xs))
+mlir.register_lowering(_apart_p, lambda ctx, always, *xs: list(xs))
 mlir.register_lowering(_apart_p, mlir.lower_fun(_copies, multiple_results=True), platform="cpu")
-ad.primitive_jvps[_apart_p] = lambda xs, tangents: (_apart_p.bind(*xs), list(tangents))
-batching.primitive_batchers[_apart_p] = lambda xs, axes: (_apart_p.bind(*xs), axes)
+ad.primitive_jvps[_apart_p] = lambda primals, tangents: (_apart_p.bind(*primals), tangents[1:])
+batching.primitive_batchers[_apart_p] = lambda primals, axes: (_apart_p.bind(*primals), axes[1:])
 
 
-def apart(xs: Sequence[jax.Array]) -> list[jax.Array]:
+def apart(xs: Sequence[jax.Array], always: jax.Array) -> list[jax.Array]:
     """The identity of slices of stacked arrays of floats, that keeps the slicing for itself.
 
     XLA's CPU compiler fuses a slice at a traced position into what reads it, and then makes the
     whole fusion, all its exponentials with it, element by element: five times slower.
+
+    Args:
+      always: true, without XLA being able to tell. Not made from data: each device has its own.
     """
-    return _apart_p.bind(*xs) if xs else []
+    return _apart_p.bind(always, *xs)

@@ -289,9 +289,18 @@ def plain_scan(
     def body(carry, x):
         env = {**fixed, **dict(zip(step.carry, carry, strict=True))}
         env.update(zip(step.xs, x, strict=True))
-        if apart:
-            env.update(zip(floats, _jax.apart([env[v] for v in floats]), strict=True))
         outputs = run(step.equations, env, (*step.carry_out, *step.ys))
         return outputs[: len(carry)], outputs[len(carry) :]
 
-    return jax.lax.scan(body, list(init), list(xs), loop.length, loop.reverse, loop.unroll)
+    def counted(counted_carry, x):
+        count, carry = counted_carry
+        rows = dict(zip(step.xs, x, strict=True))
+        rows.update(zip(floats, _jax.apart([rows[v] for v in floats], count >= 0), strict=True))
+        carry, ys = body(carry, [rows[v] for v in step.xs])
+        return (count + 1, carry), ys
+
+    controls = list(xs), loop.length, loop.reverse, loop.unroll
+    if not (apart and floats):
+        return jax.lax.scan(body, list(init), *controls)
+    (_, carry), ys = jax.lax.scan(counted, (jnp.int32(0), list(init)), *controls)
+    return carry, ys

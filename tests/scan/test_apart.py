@@ -1,9 +1,13 @@
 """Large slices are copied before they are read; it changes where time goes, and nothing else."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 import recurrax as rx
 
@@ -46,6 +50,18 @@ def test_only_large_slices_of_a_loop_that_stores_nothing_are_copied(inputs):
     assert branches(forward, w[:SMALL, :SMALL], xs[:1, :, :SMALL]) == 0
     assert branches(jax.grad(lambda w, xs: forward(w, xs)[0].sum()), w, xs) == 0
     assert branches(gated(jax.lax.scan), w, xs) == 0
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="only XLA's CPU compiler needs it")
+def test_a_sharded_batch_is_not_spoken_of_between_the_devices(inputs):
+    mesh = Mesh(np.array(jax.devices()[:2]), ("data",))
+    w, xs = (
+        jax.device_put(array, NamedSharding(mesh, spec))
+        for array, spec in zip(inputs, (P(), P("data")), strict=True)
+    )
+    text = jax.jit(gated(rx.scan)).lower(w, xs).compile().as_text() or ""
+    assert text.count(" conditional(") == 1
+    assert not re.findall(r"all-reduce|all-gather|collective", text)
 
 
 def test_every_derivative_is_that_of_lax_scan(inputs):
