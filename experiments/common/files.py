@@ -8,8 +8,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import portalocker
 
 from experiments.common.errors import UserError
 
@@ -40,6 +43,23 @@ def write_file(path: str | Path, content: bytes | str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Writes `value` as indented JSON, as `write_file` does."""
     write_file(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keeps a folder for this process; the system gives it back when a process ends, killed or not.
+
+    Raises:
+      UserError: another process is at work in it.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(portalocker.Lock(folder / ".lock", fail_when_locked=True))
+        except portalocker.AlreadyLocked as error:
+            raise UserError(f"another process is at work in {folder}; wait for it.") from error
+        except portalocker.LockException:
+            pass  # a file system without locks
+        yield
 
 
 def read_file(path: str | Path) -> bytes:

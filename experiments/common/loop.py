@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from experiments.common.checkpoints import Checkpoints
 from experiments.common.errors import Interrupted, UserError
+from experiments.common.files import claimed
 from experiments.common.interrupts import graceful_interrupts
 from experiments.common.metrics import MetricsLog
 from experiments.common.progress import Progress
@@ -94,7 +95,7 @@ def fit(
       position: gives what `batches` needs to go on, as JSON; saved as "stream".
 
     Raises:
-      UserError: training diverged, or nothing can be saved.
+      UserError: training diverged, nothing can be saved, or another process trains there.
       Interrupted: the user stopped it.
     """
     course = Course() if course is None else course
@@ -107,6 +108,7 @@ def fit(
         checkpoints.save(number, state, data=data, metric=metric)
 
     with (
+        claimed(folder),
         MetricsLog(folder, resume_step=first or None) as log,
         graceful_interrupts() as stop,
         Progress(plan.steps, initial=first) as progress,

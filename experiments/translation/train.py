@@ -69,9 +69,7 @@ def train(config: TrainConfig, path: Path) -> ModelFolder:
     if restored is not None:
         state = restored.state
         stream.set_state(restored.data["stream"])
-        saved = restored.data["course"]
-        saved.setdefault("best", saved.pop("best_bleu", None))  # its name in the first runs
-        course = Course(**saved)
+        course = Course(**restored.data["course"])
         print(f"continuing at step {restored.step} of {len(batches)}")
     first = int(state.step)
     if first < len(batches) and not course.stopped_early:

@@ -11,8 +11,37 @@ import pytest
 
 from experiments.common import loop
 from experiments.common.checkpoints import Checkpoints
-from experiments.common.errors import Interrupted
+from experiments.common.errors import Interrupted, UserError
+from experiments.common.files import claimed
 from experiments.common.loop import Course, Plan, Validation, fit
+
+
+def counting_step(state, batch):
+    metrics = {"loss": 0.5, "tokens": 1, "skipped": 0}
+    return state + batch, {name: np.asarray(value) for name, value in metrics.items()}
+
+
+def fit_nine(folder, checkpoints):
+    return fit(
+        np.zeros(()),
+        itertools.repeat(1.0),
+        counting_step,
+        lambda state, epoch: Validation(0.0, {}, lambda course: "an epoch"),
+        plan=Plan(steps=9, epoch=3),
+        folder=folder,
+        checkpoints=checkpoints,
+        higher_is_better=True,
+    )
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    # A lock belongs to an open file: two of one process exclude each other, too.
+    with claimed(tmp_path), pytest.raises(UserError, match="another process is at work in"):
+        fit_nine(tmp_path, checkpoints)
+    assert not checkpoints.steps()
+    state, _ = fit_nine(tmp_path, checkpoints)
+    assert state == 9
 
 
 @pytest.mark.parametrize("higher_is_better", [True, False])
@@ -50,23 +79,10 @@ def test_a_signal_at_any_moment_stops_after_a_step_that_is_saved(
             signal.raise_signal(signal.SIGTERM)
         return time.monotonic()
 
-    def step(state, batch):
-        metrics = {"loss": 0.5, "tokens": 1, "skipped": 0}
-        return state + batch, {name: np.asarray(value) for name, value in metrics.items()}
-
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=clock))
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     with pytest.raises(Interrupted, match=r"stopped after step (\d) of 9, which is saved") as told:
-        fit(
-            np.zeros(()),
-            itertools.repeat(1.0),
-            step,
-            lambda state, epoch: Validation(0.0, {}, lambda course: "an epoch"),
-            plan=Plan(steps=9, epoch=3),
-            folder=tmp_path,
-            checkpoints=checkpoints,
-            higher_is_better=True,
-        )
+        fit_nine(tmp_path, checkpoints)
     restored = checkpoints.restore_latest(np.zeros(()))
     assert f"step {restored.step} " in str(told.value)
     assert restored.state == restored.step
