@@ -1,6 +1,6 @@
 """recurrax beside its peers: time, compile time and memory, in one run.
 
-    python -m experiments.benchmarks                    everything
+    python -m experiments.benchmarks                    compile, memory and cells
     python -m experiments.benchmarks cells --quick      LSTM and GRU, three shapes: five minutes
     python -m experiments.benchmarks cells --cells lstm --shapes 32,100,128,256 --peers nnx torch
     python -m experiments.benchmarks compile            time to compile, beside plain lax.scan

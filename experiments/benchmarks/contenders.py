@@ -41,17 +41,20 @@ def training_step(peer: Peer) -> Callable[[Any, jax.Array], Any]:
 
 
 def assemble(
-    work: Work, peers: Sequence[str], *, sharded: bool = True
+    work: Work, peers: Sequence[str], *, sharded: bool = True, by_xla: bool = False
 ) -> tuple[list[Contender], list[Absence]]:
     """Every contender, recurrax first, compiled and checked; and the peers that are missing.
 
-    A peer that fails in its own code, or whose results differ, is not timed but told of.
+    Who is sharded has the batch split by hand, or by XLA. A peer that fails in its own code, or
+    whose results differ, is not timed but told of.
     """
     mesh = data_mesh(work.shape.B)
     meshes = [None, mesh] if sharded and mesh.size > 1 else [None]
-    contenders = [_from_jax("recurrax", ours(work), work, mesh) for mesh in meshes]
-    rounded = ours(work, "BF16_BF16_F32")
-    contenders += [_from_jax(ROUNDED, rounded, work, mesh) for mesh in meshes]
+
+    def each(name: str, peer: Peer) -> list[Contender]:
+        return [_from_jax(name, peer, work, mesh, by_xla) for mesh in meshes]
+
+    contenders = each("recurrax", ours(work)) + each(ROUNDED, ours(work, "BF16_BF16_F32"))
     absences = []
     expected = _results(contenders[0])
     for name in peers:
@@ -60,8 +63,7 @@ def assemble(
             if hasattr(adapter, "contender"):
                 found = [adapter.contender(work)]
             else:
-                peer = adapter.peer(work)
-                found = [_from_jax(name, peer, work, mesh) for mesh in meshes]
+                found = each(name, adapter.peer(work))
         except Missing as reason:
             absences.append(Absence(name, str(reason), False))
             continue
@@ -85,11 +87,12 @@ def _failure(label: str, error: Exception) -> Absence:
     return Absence(label, f"{type(error).__name__}: {text[:300]}", True)
 
 
-def _from_jax(name: str, peer: Peer, work: Work, mesh: Mesh | None) -> Contender:
+def _from_jax(name: str, peer: Peer, work: Work, mesh: Mesh | None, by_xla: bool) -> Contender:
     params, xs = peer.convert(work.params), work.xs
     forward, train = peer.forward, training_step(peer)
     if mesh is not None:
         params, xs = replicate(params, mesh), shard(xs, mesh)
+    if mesh is not None and not by_xla:
         forward, train = _over(mesh, forward, P("data")), _over(mesh, _averaged(train), P())
     forward, train = jax.jit(forward), jax.jit(train)
     return Contender(
@@ -105,8 +108,8 @@ def _from_jax(name: str, peer: Peer, work: Work, mesh: Mesh | None) -> Contender
 def _over(mesh: Mesh, function: Callable[..., Any], result: P) -> Callable[..., Any]:
     """Each device runs `function` on its rows.
 
-    By hand, and not by XLA's partitioner, so that no peer pays for sums over devices inside its
-    loop that its user could have moved out: the gradients are added up once.
+    By hand, so that no peer pays for sums over devices inside its loop that its user could have
+    moved out, as XLA's partitioner makes it do: the gradients are added up once.
     """
     return jax.shard_map(
         function, mesh=mesh, in_specs=(P(), P("data")), out_specs=result, check_vma=False

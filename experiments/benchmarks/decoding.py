@@ -70,7 +70,7 @@ def run(options: Decode) -> None:
     """Measures, prints and saves.
 
     Raises:
-      UserError: PyTorch is not installed, there is no such model or file, or a number is too small.
+      UserError: PyTorch is not installed, or there is no such model or file.
     """
     try:
         import torch  # noqa: F401  # pyright: ignore[reportMissingImports]
@@ -78,11 +78,6 @@ def run(options: Decode) -> None:
         raise UserError(
             "the peer of this benchmark is PyTorch, which is not installed: pip install torch."
         ) from error
-    for name in ("sentences", "batch_size", "repeats"):
-        if (value := getattr(options, name)) < 1:
-            raise UserError(f"the {name.replace('_', ' ')} must be at least 1; got {value}.")
-    if min(options.beam, default=0) < 1:
-        raise UserError("beam sizes must be at least 1, and there must be one.")
     work = make_work(options)
     here = machine()
     print(f"{describe(here)}\n\n{work.about}\n", flush=True)

@@ -125,7 +125,7 @@ def use_threads() -> None:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def beam_search(
     model: TorchTranslator,
     source: np.ndarray,

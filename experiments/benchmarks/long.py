@@ -16,7 +16,7 @@ import optax
 
 import recurrax as rx
 from experiments.benchmarks.latch import INPUTS, TRUNCATED, make_gradient, network, total_loss
-from experiments.benchmarks.options import Long
+from experiments.benchmarks.options import EPOCH, Long
 from experiments.common.checkpoints import Checkpoints
 from experiments.common.errors import UserError
 from experiments.common.files import read_json, write_file, write_json
@@ -131,7 +131,7 @@ def _train(
         validate,
         plan=Plan(
             steps=options.updates,
-            epoch=min(10, options.updates),
+            epoch=min(EPOCH, options.updates),
             save_seconds=60.0,
             advice=f"try a lower learning rate than {options.learning_rate}",
         ),
@@ -170,7 +170,7 @@ def _table(options: Long, plan: rx.gradients.CheckpointPlan, course: Course, com
             f"{compiled / 2**20:.0f}, {_peak_bytes() / 2**20:.0f}",
         ],
         ["updates", f"{len(losses)} of {options.batch} sequences"],
-        ["seconds an update", f"{course.seconds / len(losses):.1f}"],
+        ["seconds an update, tests and compiling included", f"{course.seconds / len(losses):.1f}"],
         ["loss of the first and the last update", f"{losses[0]:.3f}, {losses[-1]:.3f}"],
         ["fresh signs right, first and last test, %", f"{rights[0]:.0f}, {rights[-1]:.0f}"],
     ]

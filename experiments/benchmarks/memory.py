@@ -16,7 +16,7 @@ from experiments.common.errors import UserError, one_line
 from experiments.common.files import write_file, write_json
 from experiments.common.machine import describe, machine
 from experiments.common.tables import milliseconds, table
-from experiments.common.timing import measure
+from experiments.common.timing import Timing, measure
 
 _ROUNDS = 3
 
@@ -87,7 +87,7 @@ def _one(method: str, length: int, options: Memory) -> dict[str, Any]:
     if options.time:
         arguments = drawn()
         call = {"gradient": lambda: jax.block_until_ready(compiled(*arguments))}
-        result["time"] = measure(call, repeats=_ROUNDS)["gradient"]
+        result["time"] = measure(call, repeats=_ROUNDS)["gradient"]._asdict()
     return result
 
 
@@ -99,7 +99,7 @@ def _table(results: list[dict[str, Any]], lengths: tuple[int, ...]) -> str:
         result = found[label, length]
         if "absent" in result:
             return "-"
-        time = f", {milliseconds(result['time'])} ms" if "time" in result else ""
+        time = f", {milliseconds(Timing(**result['time']))} ms" if "time" in result else ""
         size = result["bytes"] / 2**20
         return f"{size:.{max(0, 2 - math.floor(math.log10(size)))}f} MiB{time}"
 

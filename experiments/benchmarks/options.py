@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -39,6 +40,9 @@ PEERS = ("lax.scan", "linen", "nnx", "haiku", "equinox", "keras", "torch")
 QUICK_SHAPES = (SHAPES[0], SHAPES[2], SHAPES[3])
 QUICK_CELLS = ("lstm", "gru")
 
+EPOCH = 10
+"""Of `long`: updates between two tests."""
+
 
 @dataclasses.dataclass
 class Cells:
@@ -56,10 +60,15 @@ class Cells:
     """Start no further round of one cell at one shape after so long, beyond the first three."""
     sharded: bool = True
     """Also with the batch split over all cores (GPUs)."""
+    by_xla: bool = False
+    """Split by XLA, as `jit` does with sharded arrays; else by hand, gradients added up once."""
     quick: bool = False
     """LSTM and GRU, three shapes, 10 seconds each: about five minutes."""
     output: Path = Path("runs/benchmarks")
     """The folder for cells.json, cells.md and cells.png."""
+
+    def __post_init__(self) -> None:
+        check_settings(self, {"a whole number from 1": "repeats", "at least 0": "seconds"})
 
     def chosen_cells(self) -> tuple[str, ...]:
         return _chosen("--cells", self.cells, CELLS) or (QUICK_CELLS if self.quick else CELLS)
@@ -88,7 +97,10 @@ class Compile:
     quick: bool = False
     """LSTM and GRU, three times."""
     output: Path = Path("runs/benchmarks")
-    """The folder for compile.json, compile.md and compile.png."""
+    """The folder for compile.json and compile.md."""
+
+    def __post_init__(self) -> None:
+        check_settings(self, {"a whole number from 1": "repeats"})
 
     def chosen_cells(self) -> tuple[str, ...]:
         return _chosen("--cells", self.cells, CELLS) or (QUICK_CELLS if self.quick else CELLS)
@@ -114,6 +126,17 @@ class Memory:
     """The two first lengths only."""
     output: Path = Path("runs/benchmarks")
     """The folder for memory.json, memory.md and memory.png."""
+
+    def __post_init__(self) -> None:
+        check_settings(self, {"a whole number from 1": "batch features look_back"})
+        if not self.methods:
+            raise ValueError("methods must be at least one; got none")
+        # From 1 on; how bytes grow is told by two lengths, of which the second is the greater.
+        if not self.lengths or any(b <= a for a, b in itertools.pairwise((0, *self.lengths))):
+            raise ValueError(
+                f"lengths must be whole numbers from 1, each greater than the one before; "
+                f"got {self.lengths}"
+            )
 
     def chosen_lengths(self) -> tuple[int, ...]:
         return self.lengths[:2] if self.quick else self.lengths
@@ -152,6 +175,11 @@ class Long:
         )
         if self.steps < 3:
             raise ValueError(f"steps must be at least 3; got {self.steps}")
+        if self.updates > EPOCH and self.updates % EPOCH:
+            raise ValueError(
+                f"updates must be up to {EPOCH} or a multiple of it, for every {EPOCH} are tested "
+                f"and saved; got {self.updates}"
+            )
 
 
 @dataclasses.dataclass
@@ -177,6 +205,17 @@ class Decode:
     """Start no further round of one beam size after so long, beyond the first three."""
     output: Path = Path("runs/benchmarks")
     """The folder for decoding.json and decoding.md."""
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            {
+                "a whole number from 1": "average sentences batch_size repeats",
+                "at least 0": "seconds",
+            },
+        )
+        if min(self.beam, default=0) < 1:
+            raise ValueError(f"beam sizes must be whole numbers from 1; got {self.beam}")
 
 
 @dataclasses.dataclass

@@ -11,7 +11,7 @@ from experiments.benchmarks.cells import make_work, multiply_adds
 from experiments.benchmarks.contenders import Absence, Contender, assemble
 from experiments.benchmarks.options import Cells, Shape
 from experiments.benchmarks.plot import plot_times
-from experiments.benchmarks.report import Row, summary, times
+from experiments.benchmarks.report import ABOUT, Row, summary, times
 from experiments.common.errors import UserError, warn
 from experiments.common.files import write_file, write_json
 from experiments.common.machine import describe, machine
@@ -38,7 +38,9 @@ def run(options: Cells) -> None:
         for cell in cells:
             for shape in shapes:
                 work = make_work(cell, shape)
-                contenders, absent = assemble(work, peers, sharded=options.sharded)
+                contenders, absent = assemble(
+                    work, peers, sharded=options.sharded, by_xla=options.by_xla
+                )
                 absences[cell, str(shape)] = absent
                 new = _measure(cell, shape, contenders, options)
                 rows += new
@@ -46,10 +48,9 @@ def run(options: Cells) -> None:
                 write_json(options.output / "cells.json", as_json(rows, absences, here))
     finally:
         if rows:
-            write_file(options.output / "cells.md", markdown(rows, absences, here))
+            write_file(options.output / "cells.md", markdown(rows, absences, here, options))
             plot_times(rows, options.output / "cells.png")
-    print("How many times recurrax is faster, median over the shapes (least-greatest):\n")
-    print("\n\n".join(summary(rows, which) for which in PASSES))
+    print("\n\n".join([ABOUT, *(summary(rows, which) for which in PASSES)]))
     print(f"\nSaved {options.output / 'cells'}.json, .md and .png")
     failures = sum(absence.failed for absent in absences.values() for absence in absent)
     if failures:
@@ -113,7 +114,10 @@ def as_json(
 
 
 def markdown(
-    rows: list[Row], absences: dict[tuple[str, str], list[Absence]], here: dict[str, Any]
+    rows: list[Row],
+    absences: dict[tuple[str, str], list[Absence]],
+    here: dict[str, Any],
+    options: Cells,
 ) -> str:
     """All tables, and who is missing from them."""
     cells = list(dict.fromkeys(row.cell for row in rows))
@@ -125,7 +129,7 @@ def markdown(
     parts = [
         "# Times beside the peers",
         describe(here),
-        "How many times recurrax is faster: the median over the shapes (least-greatest).",
+        f"{ABOUT} The batch is split by {'XLA' if options.by_xla else 'hand'}.",
         *(summary(rows, which) for which in PASSES),
         "Below: median in ms (quartiles), and that median over the arithmetic floor. Columns are "
         "B,T,D,H.",

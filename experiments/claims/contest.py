@@ -142,17 +142,19 @@ def run_contest(name: str, chosen: Entry, progress: Progress) -> list[Result]:
 
 def updates_until(losses: np.ndarray, solved: float) -> np.ndarray:
     """[steps, seeds] -> [seeds]: the end of the first block whose mean is below `solved`."""
-    means = blocks(losses)
-    size = len(losses) / max(len(means), 1)
-    found = (np.argmax(means < solved, axis=0) + 1) * size
-    return np.where(np.any(means < solved, axis=0), found, np.inf)
+    ends, means = blocks(losses)
+    below = means < solved
+    return np.where(np.any(below, axis=0), ends[np.argmax(below, axis=0)], np.inf)
 
 
-def blocks(values: np.ndarray) -> np.ndarray:
-    """[steps, seeds] -> [blocks, seeds]: means of `BLOCK` updates, or of all where they are few."""
+def blocks(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[steps, seeds] -> where each block ends, [blocks], and its means, [blocks, seeds].
+
+    A block has `BLOCK` updates, or all where they are fewer; what is over at the end is left out.
+    """
     size = min(BLOCK, len(values))
-    whole = values[: len(values) // size * size]
-    return whole.reshape(-1, size, values.shape[1]).mean(axis=1)
+    ends = np.arange(size, len(values) + 1, size)
+    return ends, values[: ends[-1]].reshape(-1, size, values.shape[1]).mean(axis=1)
 
 
 def verdict(these: Sequence[float], those: Sequence[float]) -> str:

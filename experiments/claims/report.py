@@ -15,18 +15,14 @@ from experiments.common.timing import Timing
 
 def clipping_table(results: Sequence[Result]) -> str:
     """The test error, and the largest gradient that any step of any seed had."""
-    return table(
-        ["echo by plain gradient descent", "squared error", "least to greatest", "largest norm"],
-        [
-            [
-                result.cell,
-                f"{np.median(result.run.scores):.2g}",
-                _range(result.run.scores),
-                f"{_largest(result.run.norms):.2g}",
-            ]
-            for result in results
-        ],
-    )
+    rows = []
+    for result in results:
+        scores = _without_nan(result.run.scores)
+        spread = f"{scores.min():.2g} - {scores.max():.2g}"
+        largest = f"{_without_nan(result.run.norms).max():.2g}"
+        rows.append([result.cell, f"{np.median(scores):.2g}", spread, largest])
+    header = ["echo by plain gradient descent", "squared error", "least to greatest"]
+    return table([*header, "largest norm"], rows)
 
 
 def contest_table(results: Sequence[Result]) -> str:
@@ -62,8 +58,8 @@ def as_json(result: Result) -> dict[str, Any]:
         "measure": result.measure,
         "scores": numbers(result.run.scores),
         "updates": None if result.updates is None else numbers(result.updates),
-        "largest norm": numbers([_largest(result.run.norms)])[0],
-        "losses": [numbers(seed) for seed in blocks(result.run.losses).T],
+        "largest norm": numbers([_without_nan(result.run.norms).max()])[0],
+        "losses": [numbers(seed) for seed in blocks(result.run.losses)[1].T],
     }
 
 
@@ -83,10 +79,6 @@ def _spread(values: np.ndarray) -> str:
     return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
 
 
-def _largest(norms: np.ndarray) -> float:
+def _without_nan(values: np.ndarray) -> np.ndarray:
     """What overflowed on its way, and is no number any more, was larger than any."""
-    return float(np.max(np.where(np.isnan(norms), np.inf, norms)))
-
-
-def _range(values: np.ndarray) -> str:
-    return f"{np.min(values):.2g} - {np.max(values):.2g}"
+    return np.where(np.isnan(values), np.inf, values)

@@ -9,6 +9,7 @@ echo         to repeat what came a few steps ago       for the exploding gradien
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.long_memory.tasks import marked_numbers
 from experiments.translation.corpus import generate
 
 
@@ -48,21 +50,13 @@ def adding(steps: int, tests: int = 1000) -> Task:
     Numbers are uniform in [0, 1), so that who always answers 1 has an error of 1/6 = 0.167.
     """
 
-    def example(key):
-        for_values, for_first, for_second = jax.random.split(key, 3)
-        values = jax.random.uniform(for_values, (steps,))
-        first = jax.random.randint(for_first, (), 0, steps // 2)
-        second = jax.random.randint(for_second, (), steps // 2, steps)
-        at = jnp.arange(steps)
-        marks = ((at == first) | (at == second)).astype(values.dtype)
-        return jnp.stack([values, marks], axis=1), values @ marks
-
     def loss(ys, total):
         return jnp.square(ys[-1, 0] - total)
 
     def score(ys, xs, totals):
         return jnp.mean(jax.vmap(loss)(ys, totals))
 
+    example = functools.partial(marked_numbers, length=steps)
     return Task(1, example, loss, _drawn(example, tests), score, "squared error", solved=0.01)
 
 

@@ -49,16 +49,21 @@ def write_json(path: str | Path, value: Any) -> None:
 def claimed(folder: Path) -> Iterator[None]:
     """Keeps a folder for this process; the system gives it back when a process ends, killed or not.
 
+    Makes the folder if need be.
+
     Raises:
-      UserError: another process is at work in it.
+      UserError: another process is at work in it, or it cannot be made.
     """
     with contextlib.ExitStack() as held:
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             held.enter_context(portalocker.Lock(folder / ".lock", fail_when_locked=True))
         except portalocker.AlreadyLocked as error:
             raise UserError(f"another process is at work in {folder}; wait for it.") from error
         except portalocker.LockException:
             pass  # a file system without locks
+        except OSError as error:
+            raise UserError(f"cannot write to {folder}: {error.strerror or error}.") from error
         yield
 
 

@@ -12,6 +12,7 @@ import tyro
 
 from experiments.common.devices import use_all_cores
 from experiments.common.errors import run_main
+from experiments.common.files import claimed
 from experiments.gradient_flow.options import Options
 
 
@@ -22,7 +23,8 @@ def main() -> None:
     # Only now: it imports JAX, which `--help` and a mistyped option need not wait for.
     from experiments.gradient_flow.run import run
 
-    run(options)
+    with claimed(options.output):  # what two processes find and save there, one would lose
+        run(options)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ INPUTS = 8
 
 
 class Flow(NamedTuple):
-    """Medians over the networks of one kind.
+    """Medians over the networks of one kind; of `saturated` the mean.
 
     Attributes:
       noise: |ds_k| for noise of length 1 in s_0, k = 1 to T, [T].

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ class Options:
     features: int = 64
     """H, the width of the networks."""
     networks: int = 50
-    """How many of each kind; the numbers are medians over them."""
+    """How many of each kind; what is shown are medians over them, of saturated gates the mean."""
     bound: float = 1.0
     """The norm to which the gradient of the state is clipped at each step, for comparison."""
     seed: int = 0
@@ -40,8 +41,8 @@ class Options:
         """
         if self.quick:
             self.steps, self.features, self.networks = 20, 8, 3
-        for name, least in (("steps", 3), ("features", 1), ("networks", 1)):
+        for name, least in (("steps", 3), ("features", 1), ("networks", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"--{name}: at least {least}, got {getattr(self, name)}.")
-        if not self.bound > 0:
-            raise UserError(f"--bound: a positive number, got {self.bound}.")
+        if not 0 < self.bound < math.inf:
+            raise UserError(f"--bound: a positive and finite number, got {self.bound}.")

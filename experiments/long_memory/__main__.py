@@ -2,11 +2,12 @@
 
     python -m experiments.long_memory                                 minutes on two cores
     python -m experiments.long_memory --tasks adding --lengths 25 100 400
-    python -m experiments.long_memory --methods bptt uoro rtrl --features 16
-    python -m experiments.long_memory --tasks permuted --mnist DIR    784 pixels instead of 64
+    python -m experiments.long_memory --methods bptt uoro rtrl
+    python -m experiments.long_memory --features 64 --folder runs/wide  each folder its settings
+    python -m experiments.long_memory --tasks permuted --mnist DIR --folder runs/mnist    784 pixels
 
-The same command goes on where it was stopped. Hardware, times and the numbers to expect:
-experiments/long_memory/README.md.
+The same command goes on where it was stopped, and so does one for more tasks, lengths, cells or
+methods. Hardware, times and the numbers to expect: experiments/long_memory/README.md.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tyro
 
 from experiments.common.devices import use_all_cores
 from experiments.common.errors import run_main
+from experiments.common.files import claimed
 from experiments.long_memory.options import Options
 
 
@@ -24,7 +26,8 @@ def main() -> None:
     # Only now: it imports JAX, which `--help` and a mistyped option need not wait for.
     from experiments.long_memory.run import run
 
-    run(options)
+    with claimed(options.output):  # what two processes find and save there, one would lose
+        run(options)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from experiments.common.settings import check_settings
 TASKS = ("adding", "copy", "digits", "permuted")
 CELLS = ("elman", "irnn", "gru", "lstm", "lru")
 METHODS = ("bptt", "truncated", "eprop", "uoro", "snap", "rtrl")
+BLOCK = 50
+"""Updates between two tests."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Options:
     features: int = 32
     """Of every cell."""
     updates: int = 500
-    """At most; a contestant that has solved its task is not trained on."""
+    """At most; a contestant that has solved its task is not trained on. More than 50 come in
+    multiples of it."""
     batch: int = 32
     learning_rate: float = 1e-2
     seeds: int = 2
@@ -48,8 +51,11 @@ class Options:
     """Tables (.md), pictures (.png) and results.json; what is found there is not done again."""
 
     def __post_init__(self) -> None:
-        for chosen, there in ((self.tasks, TASKS), (self.cells, CELLS), (self.methods, METHODS)):
-            if unknown := [name for name in chosen if name not in there]:
+        for name, there in (("tasks", TASKS), ("cells", CELLS), ("methods", METHODS)):
+            chosen = getattr(self, name)
+            if not chosen:
+                raise ValueError(f"{name} must be some of {', '.join(there)}; got none")
+            if unknown := [one for one in chosen if one not in there]:
                 raise ValueError(f"there is no {unknown[0]!r}; there are {', '.join(there)}")
         check_settings(
             self,
@@ -60,6 +66,11 @@ class Options:
         )
         if not self.lengths or min(self.lengths) < 2:
             raise ValueError(f"lengths must be whole numbers from 2; got {self.lengths}")
+        if self.updates > BLOCK and self.updates % BLOCK:
+            raise ValueError(
+                f"updates must be up to {BLOCK} or a multiple of it, for every {BLOCK} are tested; "
+                f"got {self.updates}"
+            )
 
     def contests(self) -> list[tuple[str, int | None]]:
         """(task, length), in the order of the tables; of digits the length is None."""

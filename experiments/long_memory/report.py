@@ -80,8 +80,15 @@ def plot_results(results: Sequence[Result], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid:
         axes.set_axis_off()
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside right center")
+    # No one panel need show every contestant.
+    legend = {
+        label: handle
+        for axes in figure.axes
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        list(legend.values()), list(legend), frameon=False, fontsize=8, loc="outside right center"
+    )
     save(figure, path)
 
 

@@ -12,10 +12,10 @@ from experiments.common.files import read_json, write_file, write_json
 from experiments.common.interrupts import graceful_interrupts
 from experiments.common.machine import describe, machine
 from experiments.common.progress import Progress
-from experiments.long_memory.options import Options
+from experiments.long_memory.options import BLOCK, Options
 from experiments.long_memory.report import Result, plot_results, tables
 from experiments.long_memory.tasks import make_task
-from experiments.long_memory.train import BLOCK, train
+from experiments.long_memory.train import train
 
 _CHOICES = ("tasks", "lengths", "cells", "methods", "output")
 """What may be another when a run goes on: it says which contestants there are, not how they do."""
@@ -25,7 +25,8 @@ def run(options: Options) -> list[Result]:
     """Trains whoever has no result in the folder yet; prints the tables and draws the picture.
 
     Raises:
-      UserError: the results in the folder are of other settings; MNIST is missing or damaged.
+      UserError: the results in the folder are of other settings, or none of this experiment; MNIST
+        is missing or damaged; truncated alone was asked for, of sequences too short for it.
       Interrupted: the user stopped it.
     """
     path = options.output / "results.json"
@@ -35,20 +36,24 @@ def run(options: Options) -> list[Result]:
         if name not in _CHOICES
     }
     saved: dict[str, Any] = {"settings": settings, "machine": machine(), "results": []}
+    done: set[str] = set()
     if path.exists():
         saved = read_json(path)
-        if saved["settings"] != settings:
+        try:
+            there, done = saved["settings"], {_name(result) for result in saved["results"]}
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{path} holds no results of this experiment: {error!r}.") from error
+        if there != settings:
             raise UserError(
-                f"{path} holds results of other settings, {saved['settings']}; choose another "
-                f"folder, or the same settings to go on."
+                f"{path} holds results of other settings, {there}; choose another folder, or the "
+                f"same settings to go on."
             )
     results: list[Result] = saved["results"]
-    done = {_name(result) for result in results}
     tasks = {contest: make_task(*contest, options.mnist) for contest in options.contests()}
     wanted = [
         ({"task": name, "length": task.test[0].shape[1], "cell": cell, "method": method}, task)
         for (name, _), task in tasks.items()
-        for cell, method in itertools.product(options.cells, options.methods)
+        for cell, method in itertools.product(*map(dict.fromkeys, (options.cells, options.methods)))
     ]
     # What a gradient of all steps already is need not be done twice.
     wanted = [
@@ -56,8 +61,13 @@ def run(options: Options) -> list[Result]:
         for who, task in wanted
         if who["method"] != "truncated" or who["length"] > options.look_back
     ]
+    if not wanted:
+        raise UserError(
+            f"nothing is left to train: no sequence is longer than look_back, {options.look_back}, "
+            f"so that truncated would be bptt."
+        )
     todo = [(who, task) for who, task in wanted if _name(who) not in done]
-    blocks = -(-options.updates // min(BLOCK, options.updates))
+    blocks = options.updates // min(BLOCK, options.updates)
     with graceful_interrupts() as stop, Progress(len(todo) * blocks) as progress:
         for number, (who, task) in enumerate(todo):
             tested = 0

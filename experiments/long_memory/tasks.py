@@ -66,21 +66,29 @@ def make_task(name: str, length: int | None, mnist: Path | None) -> Task:
     raise ValueError(f"make_task: there is no task {name!r} of length {length}")
 
 
+def marked_numbers(key: jax.Array, length: int) -> tuple[jax.Array, jax.Array]:
+    """`length` numbers from [0, 1) beside marks, [T, 2], and the sum of the marked, one a half.
+
+    The key is consumed.
+    """
+    key_values, key_first, key_second = jax.random.split(key, 3)
+    values = jax.random.uniform(key_values, (length,))
+    first = jax.random.randint(key_first, (), 0, length // 2)
+    second = jax.random.randint(key_second, (), length // 2, length)
+    at = jnp.arange(length)
+    marks = ((at == first) | (at == second)).astype(values.dtype)
+    return jnp.stack([values, marks], axis=1), values @ marks
+
+
 def adding(length: int) -> Task:
-    """The sum of the two marked ones of `length` numbers from [0, 1), one mark in each half.
+    """The sum of the two marked ones of `length` numbers, as `marked_numbers` draws them.
 
     As in the paper an answer is right that is less than 0.04 off.
     """
 
     def draw(key):
-        key_values, key_first, key_second = jax.random.split(key, 3)
-        values = jax.random.uniform(key_values, (length,))
-        first = jax.random.randint(key_first, (), 0, length // 2)
-        second = jax.random.randint(key_second, (), length // 2, length)
-        at = jnp.arange(length)
-        marks = ((at == first) | (at == second)).astype(values.dtype)
-        total = jnp.broadcast_to(values @ marks, length)
-        return jnp.stack([values, marks], axis=1), Target(total, _last(length))
+        xs, total = marked_numbers(key, length)
+        return xs, Target(jnp.broadcast_to(total, length), _last(length))
 
     def loss(y, target):
         return target.weight * jnp.square(y[0] - target.value)
@@ -93,7 +101,7 @@ def adding(length: int) -> Task:
 
 
 def copy(length: int) -> Task:
-    """Four symbols of four kinds, a wait of `length` steps, a signal, and they are due again."""
+    """Four symbols of four kinds, a wait of `length` steps that ends in a signal; due again."""
     steps = 2 * REMEMBERED + length
     go = steps - REMEMBERED - 1
 

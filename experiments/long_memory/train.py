@@ -14,11 +14,8 @@ from jax.sharding import PartitionSpec
 import recurrax as rx
 from experiments.common.devices import data_mesh, shard
 from experiments.long_memory.gradient import make_gradient
-from experiments.long_memory.options import Options
+from experiments.long_memory.options import BLOCK, Options
 from experiments.long_memory.tasks import Task
-
-BLOCK = 50
-"""Updates between two tests."""
 
 _CELLS: dict[str, Callable[[int, int], rx.Cell]] = {
     "elman": lambda features, steps: rx.elman(features),
@@ -96,7 +93,7 @@ def train(
     keys = shard(jax.vmap(jax.random.key)(jnp.arange(options.seeds)), mesh)
     carry = each(init)(keys)
     scores = []
-    for number in range(-(-options.updates // block)):
+    for number in range(options.updates // block):
         numbers = shard(np.full(options.seeds, number), mesh)
         carry, losses, score = train_block(carry, keys, numbers)
         scores.append(np.asarray(score, np.float64))

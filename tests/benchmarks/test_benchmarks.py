@@ -3,17 +3,38 @@
 import importlib.util
 import itertools
 import json
+import math
+import re
 import sys
+from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments.benchmarks import __main__ as command
-from experiments.benchmarks.cells import Work, make_work, multiply_adds
+from experiments.benchmarks import compiling, contenders, speed
+from experiments.benchmarks.cells import WORKLOADS, Work, make_work, multiply_adds
 from experiments.benchmarks.contenders import assemble, check_same, ours
-from experiments.benchmarks.options import CELLS, PEERS, Cells, Shape, parse_shape
-from experiments.benchmarks.peers import Contender, Missing, gates, load, returned_gradients
+from experiments.benchmarks.options import (
+    CELLS,
+    PEERS,
+    Cells,
+    Compile,
+    Decode,
+    Memory,
+    Shape,
+    parse_shape,
+)
+from experiments.benchmarks.peers import (
+    ADAPTERS,
+    Contender,
+    Missing,
+    gates,
+    load,
+    returned_gradients,
+)
 from experiments.benchmarks.report import Row, summary, times
 from experiments.common.errors import UserError
 from experiments.common.tables import table
@@ -114,9 +135,30 @@ def test_a_wrong_shape_is_named(text):
         parse_shape(text)
 
 
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Cells(repeats=0), "repeats must be a whole number from 1; got 0"),
+        (lambda: Cells(seconds=math.nan), "seconds must be at least 0; got nan"),
+        (lambda: Compile(repeats=0), "repeats must be a whole number from 1; got 0"),
+        (lambda: Memory(look_back=0), "look_back must be a whole number from 1; got 0"),
+        (lambda: Memory(methods=()), "methods must be at least one; got none"),
+        (lambda: Memory(lengths=(10, 10)), r"lengths must .* each greater .*; got \(10, 10\)"),
+        (lambda: Memory(lengths=(0, 10)), r"lengths must be whole numbers from 1.*; got \(0, 10\)"),
+        (lambda: Decode(average=0), "average must be a whole number from 1; got 0"),
+        (lambda: Decode(beam=(2, 0)), r"beam sizes must be whole numbers from 1; got \(2, 0\)"),
+        (lambda: Decode(beam=()), r"beam sizes must be whole numbers from 1; got \(\)"),
+    ],
+)
+def test_settings_out_of_range_are_named(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
 def test_choices():
     assert Cells(cells=("gru", "lstm")).chosen_cells() == ("lstm", "gru")
-    assert Cells().chosen_cells() == CELLS
+    assert Cells().chosen_cells() == CELLS == tuple(WORKLOADS)
+    assert Cells().chosen_peers() == PEERS == tuple(ADAPTERS)
     assert Cells(quick=True).budget() == 10
     with pytest.raises(UserError, match=r"--peers: there is no 'tf'; there are lax.scan"):
         Cells(peers=("tf",)).chosen_peers()
@@ -141,21 +183,80 @@ def test_a_run_prints_and_saves(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "cells.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_who_fails_or_computes_something_else_is_not_timed_but_told_of(
+    tmp_path, monkeypatch, capsys
+):
+    def other(work):
+        peer = ours(work)
+        return peer._replace(forward=lambda params, xs: 1.1 * peer.forward(params, xs))
+
+    def broken(work):
+        raise RuntimeError("knows not\nthis JAX")
+
+    peers = {"linen": SimpleNamespace(peer=other), "nnx": SimpleNamespace(peer=broken)}
+    monkeypatch.setattr(contenders, "load", peers.__getitem__)
+    monkeypatch.setattr(speed, "big_product", lambda: (lambda: None, 1))
+    options = Cells(
+        cells=("elman",),
+        shapes=(str(TINY),),
+        peers=tuple(peers),
+        repeats=1,
+        sharded=False,
+        output=tmp_path,
+    )
+    with pytest.raises(UserError, match="2 contenders failed or computed something else"):
+        speed.run(options)
+    told = capsys.readouterr().err
+    assert "linen, elman: AssertionError: outputs of linen differ from recurrax's by 1" in told
+    assert "nnx, elman: RuntimeError: knows not this JAX" in told
+    saved = json.loads((tmp_path / "cells.json").read_text())
+    assert {row["name"] for row in saved["rows"]} == {"recurrax", "recurrax, bfloat16"}
+    assert "- nnx, elman: RuntimeError" in (tmp_path / "cells.md").read_text()
+
+
+def test_compiling_is_timed_from_empty_caches(tmp_path, monkeypatch):
+    emptied = []
+    monkeypatch.setattr(jax, "clear_caches", lambda: emptied.append(None))
+    kept = jax.config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        compiling.run(Compile(cells=("elman",), shape=str(TINY), repeats=1, output=tmp_path))
+    finally:
+        jax.config.update("jax_enable_compilation_cache", kept)
+    assert len(emptied) == 4  # both, once uncounted and once counted
+    rows = json.loads((tmp_path / "compile.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["recurrax", "lax.scan"]
+    for row in rows:
+        trace, compiled, total = (row[stage]["median"] for stage in compiling.STAGES)
+        assert min(trace, compiled) > 0
+        assert total == pytest.approx(trace + compiled)
+    ratio = rows[0]["total"]["median"] / rows[1]["total"]["median"]
+    assert f" {ratio:.2f} |" in (tmp_path / "compile.md").read_text()
+
+
 def test_memory_grows_as_the_method_says(tmp_path, monkeypatch, capsys):
     arguments = "memory --cell elman --batch 2 --features 4 --lengths 64 1024 --look-back 16"
-    arguments += f" --methods none sqrt truncated rtrl odd --output {tmp_path}"
+    arguments += f" --methods none sqrt truncated rtrl odd --time --output {tmp_path}"
     monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments.split()])
     command.main()
     output = capsys.readouterr().out
     assert "without checkpoint=odd" in output
     rows = json.loads((tmp_path / "memory.json").read_text())["rows"]
     sizes = {(row["label"], row["length"]): row.get("bytes") for row in rows}
+    assert all(row["time"]["median"] > 0 for row in rows if "bytes" in row)
+    assert len(re.findall(r" MiB, [\d.]+ \(", output)) == 8  # four methods that are, two lengths
     growth = {label: sizes[label, 1024] / sizes[label, 64] for label, n in sizes if sizes[label, n]}
     assert growth["checkpoint=none"] > 8
     assert 1.5 < growth["checkpoint=sqrt"] < 8
     assert growth["truncated, 16 steps"] < 1.5
     assert growth["RTRL"] < 1.5
     assert (tmp_path / "memory.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("by_xla", [False, True])
+def test_whoever_splits_the_batch_the_work_is_the_same(by_xla):
+    contenders, absences = assemble(make_work("elman", TINY), ("lax.scan",), by_xla=by_xla)
+    assert not absences
+    assert sum(contender.sharded for contender in contenders) == len(contenders) / 2
 
 
 @pytest.mark.slow

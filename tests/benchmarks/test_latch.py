@@ -92,7 +92,7 @@ def test_a_run_keeps_to_its_budget_and_goes_on(cli, tmp_path):
     assert "holds a run with other settings (updates: 2 and 3)" in err
 
 
-@pytest.mark.parametrize(("name", "value"), [("steps", 2), ("updates", 0), ("budget", 0.0)])
+@pytest.mark.parametrize(("name", "value"), [("steps", 2), ("updates", 25), ("budget", 0.0)])
 def test_settings_out_of_range_are_named(name, value):
     with pytest.raises(ValueError, match=name):
         Long(**{name: value})

@@ -53,6 +53,9 @@ def test_counting_scores_the_unbroken_run_of_right_strings():
     assert task.score(right.at[3, 7].set(jnp.array([1.0, 0, 0])), xs, following) == 3
     assert task.score(right.at[3, 0].set(jnp.array([1.0, 0, 0])), xs, following) == 6  # open
     assert task.score(jnp.zeros_like(right), xs, following) == 0
+    # Open positions have no loss, and the others, however many, the same weight together.
+    np.testing.assert_allclose(task.loss(99 * right[3], following[3]), 0, atol=1e-6)
+    np.testing.assert_allclose(task.loss(0 * right[3], following[3]), np.log(3), rtol=1e-6)
 
 
 def test_timing_has_two_spikes_and_their_distance():
@@ -68,6 +71,7 @@ def test_timing_has_two_spikes_and_their_distance():
     assert task.score(answers, xs, (ends, lengths)) == 100
     wrong = answers.at[0].set(jnp.roll(answers[0], 1, axis=1))
     np.testing.assert_allclose(task.score(wrong, xs, (ends, lengths)), 80, rtol=1e-6)
+    assert task.loss(99 * answers[1], (ends[1], lengths[1])) == 0
 
 
 def test_characters_follow_each_other():
@@ -77,6 +81,8 @@ def test_characters_follow_each_other():
     assert (xs.sum(axis=2) == 1).all()
     uniform = jnp.zeros((*task.test[1].shape, task.outputs))
     np.testing.assert_allclose(task.score(uniform, *task.test), np.log2(task.outputs), rtol=1e-5)
+    late = 99 * jax.nn.one_hot(task.test[1], task.outputs).at[:, :2].set(0.0)
+    assert task.score(late, *task.test) == 0
 
 
 def test_echo_is_what_came_before():

@@ -11,6 +11,7 @@ import pytest
 
 import recurrax as rx
 from experiments.common.errors import UserError
+from experiments.common.files import claimed
 from experiments.gradient_flow import __main__ as command
 from experiments.gradient_flow import run as runner
 from experiments.gradient_flow.measure import INPUTS, Flow, measure, unit_noise
@@ -61,12 +62,27 @@ def test_ends_are_those_of_the_jacobians_product(name):
     assert math.isnan(found.saturated) == name.startswith("Elman")
 
 
+@x64()
 def test_medians_over_networks():
-    cell = rx.gru(4)
-    several = measure(cell, steps=T, networks=3, bound=1.0, seed=0)
-    assert several.noise.shape == several.gradient.shape == several.clipped.shape == (T,)
-    assert 0 <= several.saturated <= 1
-    assert several.exponent < 0
+    """Of networks that keep a share p of their state at each step, each its own."""
+
+    def init(key, x):
+        return jnp.exp(-jax.random.exponential(key))
+
+    def step(p, state, x):
+        return p * state, jax.nn.sigmoid(jnp.where(p > 0.5, 9.0, 0.0) * jnp.ones(2))
+
+    cell = rx.Cell(init, lambda p: jnp.zeros(2), step)
+    found = measure(cell, steps=T, networks=5, bound=1.0, seed=0)
+    keys = jax.random.split(jax.random.key(0), 5)
+    shares = np.array([init(jax.random.split(key, 4)[0], None) for key in keys])
+    p = np.median(shares)
+    assert abs(p - shares.mean()) > 0.03
+    for curve in (found.noise, found.gradient, found.output, found.clipped):
+        np.testing.assert_allclose(curve, p ** np.arange(1, T + 1), rtol=1e-6)
+    np.testing.assert_allclose(found.exponent, np.log(p), rtol=1e-6)
+    assert found.memory == min(T, int(np.log(0.01) / np.log(p)))
+    np.testing.assert_allclose(found.saturated, np.mean(shares > 0.5), rtol=1e-6)
 
 
 def test_chrono_gru_keeps_as_long_as_its_bias_says():
@@ -125,6 +141,13 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert len(measured) == 1
 
 
+def test_one_process_measures_in_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "use_all_cores", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["gradient_flow", "--quick", "--output", str(tmp_path)])
+    with claimed(tmp_path), pytest.raises(UserError, match="another process is at work in"):
+        command.main()
+
+
 @pytest.mark.parametrize("content", ["[]", "{}", '{"settings": {"speed": 1}, "networks": {}}'])
 def test_what_is_no_result_is_one_sentence(tmp_path, content):
     (path := tmp_path / "gradient_flow.json").write_text(content)
@@ -132,7 +155,17 @@ def test_what_is_no_result_is_one_sentence(tmp_path, content):
         runner.resumed(path, Options())
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 2}, {"features": 0}, {"networks": 0}, {"bound": 0.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"steps": 2},
+        {"features": 0},
+        {"networks": 0},
+        {"seed": -1},
+        {"bound": 0.0},
+        {"bound": math.inf},
+    ],
+)
 def test_options_are_checked(wrong):
     with pytest.raises(UserError, match=f"--{next(iter(wrong))}"):
         Options(**wrong).check()

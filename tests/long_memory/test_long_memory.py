@@ -13,7 +13,8 @@ import pytest
 
 import recurrax as rx
 from experiments.common.errors import UserError, run_main
-from experiments.common.files import read_json
+from experiments.common.files import claimed, read_json
+from experiments.long_memory import report
 from experiments.long_memory import run as running
 from experiments.long_memory.__main__ import main
 from experiments.long_memory.digits import load_digits, read_mnist
@@ -238,6 +239,10 @@ def test_a_run_goes_on_where_it_was_killed_and_shows_a_table(cli, tmp_path, monk
     code, _, err = cli(*command, "--features", 4)
     assert code == 2
     assert "holds results of other settings" in err
+    with claimed(tmp_path):
+        code, _, err = cli(*command)
+    assert code == 2
+    assert "another process is at work in" in err
 
 
 def test_a_solved_task_is_left(tmp_path, monkeypatch):
@@ -246,16 +251,56 @@ def test_a_solved_task_is_left(tmp_path, monkeypatch):
     options = Options(
         tasks=("adding",),
         lengths=(4,),
-        cells=("gru",),
+        cells=("gru", "gru"),  # asked for twice, trained once
         methods=("bptt",),
         features=2,
-        updates=120,
+        updates=150,
         batch=1,
         output=tmp_path,
     )
     (result,) = running.run(options)
     assert result["solved"]
     assert result["course"] == [(50, 100.0)]
+    assert report.tables([result]).splitlines()[-1].split(" | ")[1] == "100 (50) |"
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"settings": {}, "results": [{}]}'])
+def test_what_is_no_result_is_one_sentence(tmp_path, content):
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(UserError, match=r"results\.json holds no results of this experiment"):
+        running.run(Options(output=tmp_path))
+
+
+def test_truncated_alone_wants_something_to_truncate(tmp_path):
+    short = Options(tasks=("adding",), lengths=(5,), methods=("truncated",), output=tmp_path)
+    with pytest.raises(UserError, match="no sequence is longer than look_back, 10"):
+        running.run(short)
+
+
+def test_table_and_legend_name_whoever_is_in_some_panel(tmp_path, monkeypatch):
+    def one(length, method):
+        return report.Result(
+            task="adding",
+            length=length,
+            cell="gru",
+            method=method,
+            course=[(1, 5.0)],
+            scores=[5.0, 8.0],
+            solved=False,
+            guess=7.8,
+        )
+
+    drawn = []
+    monkeypatch.setattr(report, "save", lambda figure, path: drawn.append(figure))
+    results = [one(5, "bptt"), one(30, "bptt"), one(30, "truncated")]
+    report.plot_results(results, tmp_path / "courses.png")
+    texts = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert texts == ["gru, bptt", "gru, truncated"]
+    rows = [line.split("|")[1:-1] for line in report.tables(results).splitlines()[2:]]
+    assert [[entry.strip() for entry in row] for row in rows] == [
+        ["gru, bptt", "6", "6"],  # the mean of the seeds
+        ["gru, truncated", "", "6"],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -265,6 +310,8 @@ def test_a_solved_task_is_left(tmp_path, monkeypatch):
         ({"methods": ("bppt",)}, "there is no 'bppt'"),
         ({"lengths": (1,)}, "lengths must be whole numbers from 2"),
         ({"look_back": 0}, "look_back must be a whole number from 1; got 0"),
+        ({"updates": 120}, "updates must be up to 50 or a multiple of it.*; got 120"),
+        ({"cells": ()}, "cells must be some of elman, irnn.*; got none"),
     ],
 )
 def test_settings_out_of_range_are_named(changes, words):
