@@ -14,12 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import PartitionSpec
 
 import recurrax as rx
 from experiments.claims.options import Schedule
 from experiments.claims.tasks import Task
-from experiments.common.devices import data_mesh, shard
+from experiments.common.devices import data_mesh, over_rows, shard
 from experiments.common.progress import Progress
 
 
@@ -89,16 +88,7 @@ def train(
 ) -> Run:
     """Trains from seeds 0, 1, ... and tests."""
     mesh, one = data_mesh(schedule.seeds), trainer(cell, task, optimizer, schedule.batch)
-
-    def each(function: Callable[..., Any]) -> Callable[..., Any]:
-        rows = PartitionSpec("data")
-        mapped = jax.shard_map(
-            jax.vmap(function), mesh=mesh, in_specs=rows, out_specs=rows, check_vma=False
-        )
-        return jax.jit(mapped)
-
-    init, step, test = map(each, one)
-    at_step = each(jax.random.fold_in)
+    init, step, test, at_step = (over_rows(f, mesh) for f in (*one, jax.random.fold_in))
     keys = shard(jax.vmap(jax.random.key)(jnp.arange(schedule.seeds)), mesh)
     params, opt_state = init(keys)
     losses, norms = [], []

@@ -15,7 +15,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -130,3 +130,12 @@ def shard(batch: Any, mesh: Mesh) -> Any:
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """Places a copy of every leaf of `tree` (parameters, optimizer state) on each device."""
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def over_rows(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """Of one row -> of all, compiled, some on each device: they have nothing to say to each other."""
+    rows = PartitionSpec("data")
+    mapped = jax.shard_map(
+        jax.vmap(function), mesh=mesh, in_specs=rows, out_specs=rows, check_vma=False
+    )
+    return jax.jit(mapped)

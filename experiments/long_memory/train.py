@@ -9,10 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import PartitionSpec
 
 import recurrax as rx
-from experiments.common.devices import data_mesh, shard
+from experiments.common.devices import data_mesh, over_rows, shard
 from experiments.long_memory.gradient import make_gradient
 from experiments.long_memory.options import BLOCK, Options
 from experiments.long_memory.tasks import Task
@@ -80,22 +79,13 @@ def train(
 
     mesh = data_mesh(options.seeds)
 
-    def each(function: Callable[..., Any]) -> Callable[..., Any]:
-        """Of one seed -> of all, some on each device: they have nothing to say to each other."""
-        rows = PartitionSpec("data")
-        return jax.jit(
-            jax.shard_map(
-                jax.vmap(function), mesh=mesh, in_specs=rows, out_specs=rows, check_vma=False
-            )
-        )
-
-    train_block = each(train_block)
+    train_blocks, begin = (over_rows(f, mesh) for f in (train_block, init))
     keys = shard(jax.vmap(jax.random.key)(jnp.arange(options.seeds)), mesh)
-    carry = each(init)(keys)
+    carry = begin(keys)
     scores = []
     for number in range(options.updates // block):
         numbers = shard(np.full(options.seeds, number), mesh)
-        carry, losses, score = train_block(carry, keys, numbers)
+        carry, losses, score = train_blocks(carry, keys, numbers)
         scores.append(np.asarray(score, np.float64))
         progress(block, float(np.mean(losses)))
         if task.solved is not None and np.all(scores[-1] >= task.solved):
