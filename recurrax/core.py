@@ -84,9 +84,16 @@ def as_cell(cell: Any) -> Cell:
     """
     for part in ("init", "initial_state", "step"):
         if not callable(getattr(cell, part, None)):
+            hint = ""
+            if callable(getattr(cell, "apply", None)):
+                hint = ". A sequence model is run by its apply"
+            elif type(cell) in (list, tuple):
+                hint = ". Layers are arguments of their own: serial(*layers)"
+            elif callable(cell):
+                hint = ". A factory is called first, as rx.lstm(128)"
             raise TypeError(
                 f"cell: expected an object with functions init, initial_state and step, got "
-                f"{cell!r}, whose {part!r} is {getattr(cell, part, 'missing')!r}"
+                f"{cell!r}, whose {part!r} is {getattr(cell, part, 'missing')!r}{hint}"
             )
     name = getattr(cell, "name", None) or type(cell).__name__
     step = _with_key(name, cell.step)
@@ -173,10 +180,13 @@ def input_struct(
     """
     check_floating(f"{name}.init", x, argument)
     if len(x.shape) != len(axes) or x.shape[-1] == 0:
+        hint = ""
+        if not x.shape:
+            hint = ". A model is made for a whole sequence; above pooling, use rx.one_step(cell)"
         raise ValueError(
             f"{name}.init: {argument} must be of one example, of shape [{', '.join(axes)}] with "
             f"{axes[-1]} > 0, got shape {tuple(x.shape)}"
-            f"{'' if x.shape else '. Above pooling, put a cell into rx.one_step'}"
+            f"{hint}"
         )
     return jax.ShapeDtypeStruct(x.shape, jax.dtypes.canonicalize_dtype(x.dtype))
 
@@ -209,7 +219,7 @@ def check_features(name: str, features: Any) -> int:
 
 
 def check_length(length: Any, steps: int) -> jax.Array:
-    """`length` as an integer scalar, checked to lie in [0, steps] where its value is known.
+    """`length` as an integer scalar in [0, steps]: checked where its value is known, else clipped.
 
     Raises:
       TypeError: not an integer. ValueError: not a scalar, or out of range.
@@ -223,7 +233,9 @@ def check_length(length: Any, steps: int) -> jax.Array:
             f"length: expected one number for one sequence, got shape {jnp.shape(length)}. "
             f"Use jax.vmap for the batch"
         )
-    if not isinstance(length, jax.core.Tracer) and not 0 <= int(length) <= steps:
+    if isinstance(length, jax.core.Tracer):
+        return jnp.clip(length.astype(jnp.int32), 0, steps)
+    if not 0 <= int(length) <= steps:
         raise ValueError(f"length: expected a number from 0 to {steps}, got {length}")
     return jnp.asarray(length)
 

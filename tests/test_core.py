@@ -80,7 +80,9 @@ def test_a_fourth_argument_of_another_kind_is_no_key():
 def test_what_is_no_cell():
     for bad, message in [
         (3, r"cell: expected an object with functions init.*, got 3, whose 'init' is 'missing'"),
-        (rx.serial(rx.lstm(2)), "whose 'initial_state' is 'missing'"),
+        (rx.serial(rx.lstm(2)), "whose 'initial_state' is 'missing'.*run by its apply"),
+        (rx.lstm, r"whose 'init' is 'missing'\. A factory is called first, as rx\.lstm\(128\)"),
+        ([rx.lstm(2)] * 2, r"got \[lstm\(2\), lstm\(2\)\].*: serial\(\*layers\)"),
         (make(None), "whose 'step' is None"),
         (
             make(lambda params, x: x),

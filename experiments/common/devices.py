@@ -133,7 +133,7 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
 
 
 def over_rows(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    """Of one row -> of all, compiled, some on each device: they have nothing to say to each other."""
+    """Of one row -> of all, compiled, some on each device: no row has to do with another."""
     rows = PartitionSpec("data")
     mapped = jax.shard_map(
         jax.vmap(function), mesh=mesh, in_specs=rows, out_specs=rows, check_vma=False

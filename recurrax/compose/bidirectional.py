@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from recurrax.compose.layers import (
     Unaligned,
     as_model,
+    check_aligned,
     entries_of,
     first_step,
     is_model,
@@ -31,7 +32,8 @@ def reverse(layer: Any) -> SequenceModel:
         turned round. What an `Unaligned` one returns is left as it is.
 
     Raises:
-      TypeError: `layer` is neither. ValueError: it is a model of one vector, such as `one_step`.
+      TypeError: `layer` is neither. ValueError: it is a model of one vector, such as `one_step`; it
+        is not `Unaligned` and changes the time axis.
 
     >>> import jax.numpy as jnp, recurrax as rx
     >>> total = rx.Cell(lambda key, x: (), lambda params: jnp.zeros(()),
@@ -77,7 +79,10 @@ def _turned_round(model: SequenceModel) -> SequenceModel:
         state, ys = model.apply(
             params, turn(xs), state=state, length=length, resets=resets, key=key
         )
-        return state, ys if isinstance(model, Unaligned) else turn(ys)
+        if isinstance(model, Unaligned):
+            return state, ys
+        check_aligned(f"reverse({model})", model, xs, ys)
+        return state, turn(ys)
 
     return model_of([model], model.init, apply, f"reverse({model})")
 

@@ -68,6 +68,16 @@ def first_step(xs: PyTree) -> PyTree:
     return jax.tree.map(first, xs)
 
 
+def check_aligned(name: str, layer: Any, xs: PyTree, ys: PyTree) -> None:
+    """Raises where `ys` have another time axis than `xs`, which the layers above would not see."""
+    before, after = ({jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(tree)} for tree in (xs, ys))
+    if not after <= before:
+        raise ValueError(
+            f"{name}: {layer} must keep the time axis, or be an rx.Unaligned, got "
+            f"{jax.tree.map(jnp.shape, ys)} of {jax.tree.map(jnp.shape, xs)}"
+        )
+
+
 def keys_of(name: str, key: jax.Array | None, count: int) -> list[jax.Array | None]:
     """One key for each of `count` layers; of None, None for each."""
     return [None] * count if key is None else list(split_key(name, key, count))

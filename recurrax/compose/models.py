@@ -9,6 +9,7 @@ import jax
 from recurrax.compose.layers import (
     Unaligned,
     as_model,
+    check_aligned,
     entries_of,
     keys_of,
     model_of,
@@ -32,7 +33,8 @@ def serial(*layers: Any) -> SequenceModel:
 
     Raises:
       TypeError: an argument is neither a cell nor a sequence model; params or state are no tuple
-        with one entry a layer. ValueError: no layers.
+        with one entry a layer. ValueError: no layers; with `length` or `resets`, a layer that is
+        not `Unaligned` and changes the time axis.
 
     >>> import jax, jax.numpy as jnp, recurrax as rx
     >>> model = rx.serial(rx.lstm(8), rx.dropout(0.1), rx.gru(4))
@@ -51,16 +53,17 @@ def serial(*layers: Any) -> SequenceModel:
     def init(key: jax.Array, xs: PyTree) -> tuple[PyTree, ...]:
         params = []
         for model, layer_key in zip(models, split_key(name, key, len(models)), strict=True):
-            params.append(model.init(layer_key, xs))
+            # Closed over below: params of one's own may hold functions, which are no arguments.
+            p = model.init(layer_key, xs)
             xs = jax.eval_shape(
-                lambda p, xs, m=model: check_result(f"{m}", m.apply(p, xs), "apply")[1],
-                params[-1],
-                xs,
+                lambda xs, m=model, p=p: check_result(f"{m}", m.apply(p, xs), "apply")[1], xs
             )
+            params.append(p)
         return tuple(params)
 
     def apply(params, xs, *, state=None, length=None, resets=None, key=None):
         states = []
+        of_time = not getattr(made, "of_vector", False)
         for model, p, s, k in zip(
             models,
             entries_of(name, "params", params, len(models)),
@@ -69,13 +72,17 @@ def serial(*layers: Any) -> SequenceModel:
             strict=True,
         ):
             result = model.apply(p, xs, state=s, length=length, resets=resets, key=k)
-            s, xs = check_result(f"{model}", result, "apply")
+            s, ys = check_result(f"{model}", result, "apply")
             states.append(s)
             if isinstance(model, Unaligned):
                 length = resets = None
+            elif of_time and not (length is None and resets is None):
+                check_aligned(name, model, xs, ys)
+            xs = ys
         return tuple(states), xs
 
-    return model_of(models, init, apply, name)
+    made = model_of(models, init, apply, name)
+    return made
 
 
 def stack(*cells: Any) -> Cell:
@@ -93,12 +100,11 @@ def stack(*cells: Any) -> Cell:
     def init(key: jax.Array, x: PyTree) -> tuple[PyTree, ...]:
         params = []
         for cell, layer_key in zip(layers, split_key(name, key, len(layers)), strict=True):
-            params.append(cell.init(layer_key, x))
+            p = cell.init(layer_key, x)
             x = jax.eval_shape(
-                lambda p, x, c=cell: check_result(f"{c}", c.step(p, c.initial_state(p), x))[1],
-                params[-1],
-                x,
+                lambda x, c=cell, p=p: check_result(f"{c}", c.step(p, c.initial_state(p), x))[1], x
             )
+            params.append(p)
         return tuple(params)
 
     def initial_state(params):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from recurrax.core import split_key
 from recurrax.decode import checks
 from recurrax.decode.penalties import LengthPenalty
 from recurrax.decode.problem import problem
@@ -48,6 +49,7 @@ def sample(
         length_penalty=length_penalty,
     )
     size, dtype = given.size, given.dtype
+    split_key("sample", key)  # an error where it is no key; every draw folds its time into it
 
     def running(carry) -> jax.Array:
         t, _, stop, *_ = carry

@@ -91,7 +91,8 @@ def truncated_bptt(
 
     Raises:
       TypeError: `model` is none of these, `loss` no function, `window` no int; in use, no `state`
-        for a function, options of another structure than those that `init` was given.
+        for a function, a carry that is no `TruncatedState`, options of another structure than those
+        that `init` was given.
       ValueError: `window` is below 1.
 
     Source: Williams and Peng, 1990, "An efficient gradient-based algorithm for on-line training of
@@ -136,6 +137,11 @@ def truncated_bptt(
     def step(
         params: PyTree, carry: TruncatedState, xs: PyTree, targets: PyTree = None, **options: Any
     ) -> tuple[TruncatedState, tuple[jax.Array, PyTree]]:
+        if not isinstance(carry, TruncatedState):
+            raise TypeError(
+                f"{name}.step: carry must be the TruncatedState that init or the last step made, "
+                f"got {type(carry).__name__}"
+            )
         chunk = _arrays((xs, options))
         if window > 1:
             _check_chunk(name, carry.chunks, chunk)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from recurrax.scan.fission import Loop
 
@@ -23,8 +24,8 @@ def check_checkpoint(how: Any) -> Checkpoint:
     """
     if how is None or how in ("sqrt", "recursive"):
         return how
-    if isinstance(how, int) and not isinstance(how, bool) and how >= 1:
-        return how
+    if isinstance(how, int | np.integer) and not isinstance(how, bool) and how >= 1:
+        return int(how)
     raise ValueError(
         f"checkpoint: expected None, a number of steps of at least 1, 'sqrt' or 'recursive', "
         f"got {how!r}"

@@ -47,7 +47,8 @@ def unroll(
         that one call returns can start the next (truncated BPTT, streaming).
       length: how many of the T steps are valid, in [0, T]; all by default. Past it the state is
         held and the outputs are zero, and what `xs` holds there changes neither a result nor a
-        gradient. Length 0 returns the starting state.
+        gradient. Length 0 returns the starting state. One that is traced, as in `jax.vmap`, cannot
+        be checked, and counts as the nearest in [0, T].
       resets: booleans [T]; True where a new sequence begins (packed data): the state is set to the
         initial one (not to `state`) before that step.
       reverse: runs from the last valid step down to the first. The outputs stay at their own time

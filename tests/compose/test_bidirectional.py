@@ -82,6 +82,19 @@ def test_outputs_that_are_trees_are_merged_leaf_by_leaf():
     assert ys["b"][0].shape == (T, 2)
 
 
+def test_a_traced_length_counts_as_the_nearest_that_there_is():
+    """One that is known is an error; of a cell and of a model turned round alike."""
+    xs, lengths = jnp.float32(XS), jnp.array([T + 2, T, -1, 0], jnp.int8)
+    params = rx.gru(3).init(KEY, xs[0])
+    for layer in (rx.gru(3), rx.as_model(rx.gru(3))):
+        run = jax.vmap(lambda n, layer=layer: rx.reverse(layer).apply(params, xs, length=n))
+        state, ys = to_numpy(jax.jit(run)(lengths))
+        np.testing.assert_array_equal(ys[[0, 2]], ys[[1, 3]])
+        np.testing.assert_array_equal(state[[0, 2]], state[[1, 3]])
+        assert ys[0].all()
+        assert not ys[2].any()
+
+
 def test_inputs_of_numpy_in_a_compiled_function():
     """Data that a compiled function closes over stay NumPy's, while the order is traced."""
     model, xs = rx.reverse(rx.as_model(rx.gru(3))), XS.astype(np.float32)

@@ -71,6 +71,49 @@ def test_bidirectional_is_two_runs(merge):
         assert_close((row(states, b), ys[b]), (rx.Bidirectional(state_f, state_b), expected))
 
 
+def test_params_may_hold_functions():
+    """As a module of equinox does: `unroll` takes them, and so do `serial` and `stack`."""
+    cell = rx.Cell(
+        lambda key, x: {"w": jnp.ones(x.shape), "f": jnp.tanh},
+        lambda params: jnp.zeros_like(params["w"]),
+        lambda params, s, x: (s, params["f"](params["w"] * x + s)),
+    )
+    xs = jnp.ones((T, D))
+    model, stack = rx.serial(cell, cell), rx.stack(cell, cell)
+    params = model.init(KEY, xs)
+    assert stack.init(KEY, xs[0])[1]["f"] is jnp.tanh
+    expected = np.tanh(np.tanh(np.ones((T, D))))
+    np.testing.assert_allclose(model.apply(params, xs)[1], expected, rtol=1e-6)
+    np.testing.assert_allclose(rx.unroll(stack, params, xs)[1], expected, rtol=1e-6)
+
+
+def halves(layer):
+    """Two steps of xs as one for `layer`, with a length of its own: a pyramid's upper floor."""
+    model = rx.as_model(layer)
+
+    def apply(params, xs, *, state=None, length=None, resets=None, key=None):
+        length = None if length is None else (length + 1) // 2
+        return model.apply(params, xs.reshape(T // 2, -1), state=state, length=length, key=key)
+
+    return rx.SequenceModel(lambda key, xs: (), apply, name="halves")
+
+
+def test_lengths_do_not_pass_a_layer_that_changes_the_time_axis():
+    """Where the length is traced, the layers above would run into the padding in silence."""
+    layer = halves(rx.dropout(0.5))
+    xs = jnp.ones((T, D))
+    model = rx.serial(rx.dropout(0.5), layer, rx.dropout(0.5))
+    assert model.apply(((),) * 3, xs)[1].shape == (T // 2, 2 * D)
+    expected = r"halves must keep the time axis, or be an rx\.Unaligned, got \(2, 4\) of \(4, 2\)"
+    with pytest.raises(ValueError, match=rf"serial\(.*\): {expected}"):
+        jax.eval_shape(lambda n: model.apply(((),) * 3, xs, length=n), jnp.int32(3))
+    with pytest.raises(ValueError, match=rf"reverse\(halves\): {expected}"):
+        rx.reverse(layer).apply((), xs)
+    unaligned = rx.Unaligned(layer.init, layer.apply, name="halves")
+    model = rx.serial(unaligned, rx.dropout(0.5))
+    assert model.apply(((),) * 2, xs, length=3)[1].shape == (T // 2, 2 * D)
+
+
 def deep():
     return rx.serial(
         rx.dropout(0.4),
@@ -269,7 +312,12 @@ def test_errors_name_the_argument():
         (
             lambda: rx.serial(rx.dense(3), rx.pool("last"), rx.dense(2)).init(KEY, xs),
             ValueError,
-            r"dense\(2\)\.init: x must be .* got shape \(\)\. Above pooling, .* rx\.one_step",
+            r"dense\(2\)\.init: x must be .* got shape \(\)\..*; above pooling, use rx\.one_step",
+        ),
+        (
+            lambda: model.init(KEY, xs[0]),
+            ValueError,
+            r"got shape \(\)\. A model is made for a whole sequence",
         ),
         (lambda: model.init(None, xs), TypeError, r"key must be one jax\.random\.key, got None"),
         (lambda: model.apply(params, xs, key=0), TypeError, "key must be one .*, got 0"),

@@ -79,3 +79,10 @@ def test_nothing_is_drawn_from_what_is_no_distribution(bad):
     assert result.lengths.tolist() == [0]
     assert result.scores.tolist() == [-np.inf]
     assert bool(result.invalid) == (bad != -np.inf)
+
+
+@pytest.mark.parametrize("bad", [0, None, jax.random.split(jax.random.key(0), 3)])
+def test_what_is_not_one_key(bad):
+    step = lambda state, token: (state, jnp.zeros(3))  # noqa: E731
+    with pytest.raises(TypeError, match=r"sample: key must be one jax\.random\.key, got "):
+        rx.sample(step, 0, key=bad, bos=0, eos=1, max_length=2)

@@ -261,6 +261,8 @@ def test_errors_teach():
     bptt = rx.truncated_bptt(cell, square, window=2)
     assert repr(bptt) == "truncated_bptt(gru(2), window=2)"
     carry = bptt.init(params, jnp.ones((4, 3)))
+    with pytest.raises(TypeError, match=r"step: carry must be the TruncatedState .*, got Array"):
+        bptt.step(params, carry.state, jnp.ones((4, 3)))
     with pytest.raises(TypeError, match="must have the structure that init was given"):
         bptt.step(params, carry, jnp.ones((4, 3)), length=2)
     with pytest.raises(ValueError, match=r"chunks must be alike.*\(4, 3\), got .*\(5, 3\)"):

@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 
 import recurrax as rx
-from recurrax.scan.checkpoint import levels
+from recurrax.scan.checkpoint import check_checkpoint, levels
 from tests.scan import steps
 from tests.scan.agreement import QUICK, total
 from tests.support import x64
@@ -28,6 +28,10 @@ def test_levels_cover_most_steps(how, length):
 def test_unknown_argument(how):
     with pytest.raises(ValueError, match="checkpoint: expected"):
         rx.scan(lambda c, x: (c, x), 0.0, jnp.ones(3), checkpoint=how)
+
+
+def test_an_int_of_numpy_is_a_number_of_steps():
+    assert type(check_checkpoint(np.int64(3))) is int
 
 
 @pytest.mark.parametrize("reverse", [False, True])
