@@ -1,8 +1,10 @@
 """Linear recurrences without a loop: s_t = A_t * s_{t-1} + B_t by an associative scan.
 
 Two steps of a linear recurrence are one, (A_2 A_1, A_2 B_1 + B_2), and this joining is associative:
-all T states follow in log2(T) rounds of work on whole sequences (Blelloch, 1990; Martin and Cundy,
-2018). A and B are found in the step as it is written (`affine`) and computed for all steps at once.
+all T states follow in O(log T) rounds of work on whole sequences (Blelloch, 1990; Martin and Cundy,
+2018). The sequence is divided into blocks, which are joined side by side, and what the blocks come
+to is a shorter sequence of the same kind. A and B are found in the step as it is written (`affine`)
+and computed for all steps at once.
 
 Leaves of the state that depend on each other are solved together, with small matrices A for every
 element; where the dependence goes one way only they are solved one after the other, and the later
@@ -18,6 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from recurrax.scan import _jax
 from recurrax.scan.affine import NotAffineError, coefficients
 from recurrax.scan.fission import Loop, at_once, stack_of
 from recurrax.scan.graph import Atom, Equation, Value, needed, run, used
@@ -172,14 +175,47 @@ def _before(start: Any, after: Any, reverse: bool) -> tuple[Any, Any]:
 Matrix = list[list[Any]]  # [K, K] of stacks [T, ...]
 
 
-def _recurrence(reverse: bool, matrix: Matrix, offset: list[Any]) -> list[Any]:
-    def join(first, second):
-        (a1, b1), (a2, b2) = first, second
-        columns = [_product(a2, list(column)) for column in zip(*a1, strict=True)]
-        offset = [x + y for x, y in zip(_product(a2, b1), b2, strict=True)]
-        return [list(row) for row in zip(*columns, strict=True)], offset
+# Steps in a block, and rounds for each factor of as many in T. Rounds over the whole sequence, of
+# which there are log2(T), take XLA minutes to compile where T is 20,000.
+_BLOCK = 16
 
-    return jax.lax.associative_scan(join, (matrix, offset), reverse=reverse)[1]
+
+def _recurrence(reverse: bool, matrix: Matrix, offset: list[Any]) -> list[Any]:
+    leaves, treedef = jax.tree.flatten((matrix, offset))
+    elements = jax.tree.unflatten(treedef, _jax.same_variation(*leaves))
+    steps = offset[0].shape[0]
+    if steps <= _BLOCK:
+        return jax.lax.associative_scan(_join, elements, reverse=reverse)[1]
+    blocks = -(-steps // _BLOCK)
+    # Where the loop begins: with A = B = 0 the state stays zero until the first step.
+    fill = (0, blocks * _BLOCK - steps) if reverse else (blocks * _BLOCK - steps, 0)
+
+    def divided(stack: Any) -> Any:  # [T, ...] to [_BLOCK, blocks, ...]
+        stack = jnp.pad(stack, (fill, *[(0, 0)] * (stack.ndim - 1)))
+        return jnp.swapaxes(stack.reshape(blocks, _BLOCK, *stack.shape[1:]), 0, 1)
+
+    def whole(stack: Any) -> Any:
+        stack = jnp.swapaxes(stack, 0, 1).reshape(blocks * _BLOCK, *stack.shape[2:])
+        return stack[:steps] if reverse else stack[fill[0] :]
+
+    def join(before: Any, element: Any) -> Any:
+        total = _join(before, element)
+        return total, total
+
+    elements = jax.tree.map(divided, elements)
+    first = jax.tree.map(lambda stack: stack[-1 if reverse else 0], elements)
+    rest = jax.tree.map(lambda stack: stack[:-1] if reverse else stack[1:], elements)
+    total, inside = jax.lax.scan(join, first, rest, reverse=reverse)
+    a, b = jax.tree.map(functools.partial(_joined, reverse=reverse), first, inside)
+    entering = [_before(jnp.zeros_like(s[0]), s, reverse)[0] for s in _recurrence(reverse, *total)]
+    return [whole(x + y) for x, y in zip(_product(a, entering), b, strict=True)]
+
+
+def _join(first: tuple[Matrix, list[Any]], second: tuple[Matrix, list[Any]]) -> Any:
+    (a1, b1), (a2, b2) = first, second
+    columns = [_product(a2, list(column)) for column in zip(*a1, strict=True)]
+    offset = [x + y for x, y in zip(_product(a2, b1), b2, strict=True)]
+    return [list(row) for row in zip(*columns, strict=True)], offset
 
 
 def _product(matrix: Matrix, vector: list[Any]) -> list[Any]:

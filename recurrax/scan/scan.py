@@ -73,7 +73,7 @@ def scan(
         arithmetic. There what would not gain keeps float32: gradients of matrices, and matrices
         that `vmap` makes one an example; so does what the engine does not look into (`cond`,
         custom derivatives, `jax.checkpoint`, `fission=False`).
-      method: None runs step by step. "associative" computes all states at once, in log2(T) rounds,
+      method: None runs step by step. "associative" computes all states at once, in O(log T) rounds,
         where the step is affine in its state, s_t = A_t * s_{t-1} + B_t element by element with any
         A_t and B_t of x_t, whatever y_t is (Blelloch, 1990; Martin and Cundy, 2018). The step is
         written as ever: A and B are found in it.
