@@ -56,7 +56,7 @@ def lru(
     `max_phase`, and starts with exp(gamma_log) = sqrt(1 - |lambda|^2), which keeps the state's
     variance at that of its input. The paper's text has a matrix D; its code a diagonal one. The
     state is `DiagonalState(re, im)`; the recurrence is linear, so that `method="associative"` runs
-    it without a loop.
+    it in O(log T) rounds.
 
     Args:
       features: H, the width of the output.

@@ -57,7 +57,7 @@ def min_gru(
         n_t = f(x_t W_n + b_n)
         h_t = (1 - z_t) * h_{t-1} + z_t * n_t,    y_t = h_t
 
-    Linear in h: `method="associative"` runs it without a loop. The state is h, an array [H].
+    Linear in h: `method="associative"` runs it in O(log T) rounds. The state is h, an array [H].
 
     Args:
       features: H, the width of the state and of the output.
@@ -117,7 +117,7 @@ def min_lstm(
         h_t = f_t / (f_t + i_t) * h_{t-1} + i_t / (f_t + i_t) * n_t,    y_t = h_t
 
     The ratios are computed so that they stay finite where both gates vanish. Linear in h:
-    `method="associative"` runs it without a loop. The state is h, an array [H].
+    `method="associative"` runs it in O(log T) rounds. The state is h, an array [H].
 
     Args:
       features: H, the width of the state and of the output.

@@ -50,10 +50,10 @@ def rg_lru(
         h_t = a_t * h_{t-1} + sqrt(1 - a_t^2) * (i_t * x_t),    y_t = h_t
 
     No gate sees the state, so that the recurrence is linear in it and `method="associative"` runs
-    it without a loop. W_a and W_x are block diagonal, of `blocks` square blocks. The state is h, an
-    array [H]; x is as wide as it. RecurrentGemma's a_param is -lam; its code differs in two things:
-    it draws sigmoid(lam) itself between 0.9 and 0.999, and the first step of a sequence, which has
-    nothing to keep, takes i_t * x_t undiminished.
+    it in O(log T) rounds. W_a and W_x are block diagonal, of `blocks` square blocks. The state is
+    h, an array [H]; x is as wide as it. RecurrentGemma's a_param is -lam; its code differs in two
+    things: it draws sigmoid(lam) itself between 0.9 and 0.999, and the first step of a sequence,
+    which has nothing to keep, takes i_t * x_t undiminished.
 
     Args:
       features: H, the width of input, state and output.

@@ -65,7 +65,7 @@ def s4d(
         A_n = -1/2 + i N/pi (N / (2n + 1) - 1)           spectrum="inv", S4D-Inv
 
     The state is `DiagonalState(re, im)`; the recurrence is linear, so that `method="associative"`
-    runs it without a loop.
+    runs it in O(log T) rounds.
 
     Args:
       features: H, the width of input and output.

@@ -68,7 +68,7 @@ def s5(
     as in the paper's experiments. Before the change of basis B and C are real, of variance 1 / H
     and 1 / N (in the authors' code both 1 / N, and C complex). The state is
     `DiagonalState(re, im)`; the recurrence is linear, so that `method="associative"` runs it
-    without a loop.
+    in O(log T) rounds.
 
     Args:
       features: H, the width of input and output.

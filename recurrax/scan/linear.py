@@ -1,4 +1,4 @@
-"""Linear recurrences without a loop: s_t = A_t * s_{t-1} + B_t by an associative scan.
+"""Linear recurrences in O(log T) rounds: s_t = A_t * s_{t-1} + B_t by an associative scan.
 
 Two steps of a linear recurrence are one, (A_2 A_1, A_2 B_1 + B_2), and this joining is associative:
 all T states follow in O(log T) rounds of work on whole sequences (Blelloch, 1990; Martin and Cundy,
