@@ -30,7 +30,7 @@ unrolled = functools.partial(rx.unroll, method="associative")
 def small_blocks():
     """Of which a few steps fill several, and not all; what they come to does so once more."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(linear, "_BLOCK", 2)
+        patch.setattr(linear, "_BLOCK", 3)
         yield
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import recurrax as rx
@@ -174,6 +174,27 @@ def test_sharded_gradients_agree():
 
     for got, want in zip(*both(W, h0, xs), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_that_jit_shards_is_summed_over_once_and_not_at_every_step():
+    mesh = Mesh(np.array(jax.devices()[:2]), ("data",))
+    cell = rx.lstm(4)
+    params = cell.init(jax.random.key(0), jnp.ones(3))
+    params = jax.device_put(params, NamedSharding(mesh, P()))
+    xs = jax.device_put(jnp.ones((4, 6, 3)), NamedSharding(mesh, P("data")))
+
+    def sums(scan):
+        def loss(params, xs):
+            def one(xs):
+                return scan(functools.partial(cell.step, params), cell.initial_state(params), xs)
+
+            return jnp.sum(jax.vmap(one)(xs)[1] ** 2)
+
+        text = jax.jit(jax.grad(loss)).lower(params, xs).compile().as_text() or ""
+        return ["while/body" in line for line in text.splitlines() if " all-reduce(" in line]
+
+    assert sums(rx.scan) == [False]
+    assert any(sums(lax.scan))
 
 
 def test_the_step_is_traced_once():
