@@ -286,21 +286,19 @@ def plain_scan(
     pointwise = {v for e in step.equations if not is_product(e) for v in e.values}
     floats = [v for v in step.xs if v in pointwise and _jax.is_differentiable(v.aval)]
 
-    def body(carry, x):
+    # A branch on it keeps the slices apart, for XLA does not know that it is never negative.
+    count = jnp.int32(0) if apart and floats else None
+
+    def body(carried, x):
+        count, carry = carried
         env = {**fixed, **dict(zip(step.carry, carry, strict=True))}
         env.update(zip(step.xs, x, strict=True))
+        if count is not None:
+            env.update(zip(floats, _jax.apart([env[v] for v in floats], count >= 0), strict=True))
+            count = count + 1
         outputs = run(step.equations, env, (*step.carry_out, *step.ys))
-        return outputs[: len(carry)], outputs[len(carry) :]
+        return (count, outputs[: len(carry)]), outputs[len(carry) :]
 
-    def counted(counted_carry, x):
-        count, carry = counted_carry
-        rows = dict(zip(step.xs, x, strict=True))
-        rows.update(zip(floats, _jax.apart([rows[v] for v in floats], count >= 0), strict=True))
-        carry, ys = body(carry, [rows[v] for v in step.xs])
-        return (count + 1, carry), ys
-
-    controls = list(xs), loop.length, loop.reverse, loop.unroll
-    if not (apart and floats):
-        return jax.lax.scan(body, list(init), *controls)
-    (_, carry), ys = jax.lax.scan(counted, (jnp.int32(0), list(init)), *controls)
-    return carry, ys
+    start = count, list(init)
+    (_, last), ys = jax.lax.scan(body, start, list(xs), loop.length, loop.reverse, loop.unroll)
+    return last, ys
