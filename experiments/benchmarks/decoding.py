@@ -20,6 +20,7 @@ from experiments.common.tables import milliseconds, table
 from experiments.common.timing import Timing, measure
 from experiments.translation.batches import SourceBatch, evaluation_batches
 from experiments.translation.config import PRESETS
+from experiments.translation.constraints import Constraints
 from experiments.translation.decoding import Decoding
 from experiments.translation.folder import ModelFolder
 from experiments.translation.model import Params, Translator
@@ -160,7 +161,7 @@ def ours(
     slots = batch_size if decoding.queue > 1 else None
     search = batch_search(work.translator, mesh, beam_size=beam_size, rows=1, slots=slots)
     params = replicate(work.params, mesh)
-    setting = Setting(params, decoding.strengths, None, None, np.uint32(0))
+    setting = Setting(params, decoding.strengths, Constraints(), None, np.uint32(0))
     batches = work.batches(batch_size * decoding.queue)
 
     def call() -> Translations:

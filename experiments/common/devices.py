@@ -13,6 +13,7 @@ Each device computes its rows of the batch, and XLA adds their gradients up.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -132,10 +133,17 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def over_rows(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    """Of one row -> of all, compiled, some on each device: no row has to do with another."""
+def over_rows(function: Callable[..., Any], mesh: Mesh, *, shared: int = 0) -> Callable[..., Any]:
+    """Of one row -> of all, compiled, some on each device: no row has to do with another.
+
+    The first `shared` arguments have no rows and are whole for each.
+    """
     rows = PartitionSpec("data")
+
+    def on_one_device(whole: Sequence[Any], own: Sequence[Any]) -> Any:
+        return jax.vmap(functools.partial(function, *whole))(*own)
+
     mapped = jax.shard_map(
-        jax.vmap(function), mesh=mesh, in_specs=rows, out_specs=rows, check_vma=False
+        on_one_device, mesh=mesh, in_specs=(PartitionSpec(), rows), out_specs=rows, check_vma=False
     )
-    return jax.jit(mapped)
+    return jax.jit(lambda *arguments: mapped(arguments[:shared], arguments[shared:]))

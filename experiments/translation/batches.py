@@ -131,7 +131,7 @@ class Batches:
         rows, shape = epoch.rows[position], epoch.shapes[position]
         fields = []
         for side, width in zip(epoch.sides, shape, strict=True):
-            fields += _pad([side[row] for row in rows], self.batch_size, int(width))
+            fields += pad([side[row] for row in rows], self.batch_size, int(width))
         return Batch(*fields)
 
     def stream(self) -> Any:
@@ -261,7 +261,7 @@ def evaluation_batches(
             width = widths[_smallest(lengths[index[:1]], widths)][0, 0]
             filler = np.full(batch_size - len(index), -1)
             yield SourceBatch(
-                *_pad([pieces[i] for i in index], batch_size, int(width)),
+                *pad([pieces[i] for i in index], batch_size, int(width)),
                 np.concatenate([index, filler]).astype(np.int32),
             )
 
@@ -277,7 +277,8 @@ def _lengths(sides: Sequence[list[list[int]]]) -> np.ndarray:
     return np.array([[len(pieces) + 1 for pieces in side] for side in sides]).T
 
 
-def _pad(pieces: list[list[int]], rows: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def pad(pieces: list[list[int]], rows: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each list and its EOS as one of `rows` rows [width], and their lengths [rows]."""
     array = np.full((rows, width), PAD, np.int32)
     lengths = np.zeros(rows, np.int32)
     for row, ids in enumerate(pieces):

@@ -23,8 +23,10 @@ from experiments.translation.data import load_data
 from experiments.translation.decoding import Decoding
 from experiments.translation.ensemble import Ensemble
 from experiments.translation.folder import ModelFolder
+from experiments.translation.hypotheses import Hypothesis
+from experiments.translation.reverse import Reverse
 from experiments.translation.scoring import Scores, score, sentence_scores
-from experiments.translation.search import Hypothesis, Search
+from experiments.translation.search import Search
 from experiments.translation.text import Pair, read_lines
 from experiments.translation.tokenizer import EOS, Vocabularies
 
@@ -64,6 +66,9 @@ class Model:
         self.params = replicate(params[0] if alone else params, self.mesh)
         self.batch_size = batch_size
         self.decoding = decoding
+        self.reverse = None
+        if decoding.reverse is not None:
+            self.reverse = Reverse(ModelFolder(decoding.reverse), average, self.mesh)
         self.average = min(average, len(folder.checkpoints(self.config).best_steps()))
         """How many checkpoints it is the mean of: there may be fewer than were asked for."""
 
@@ -77,6 +82,7 @@ class Model:
             beam_size=beam_size,
             n_best=n_best,
             decoding=dataclasses.replace(self.decoding, **changes),
+            reverse=self.reverse,
         )
 
 
@@ -115,7 +121,7 @@ def evaluate(
         if model.average > 1:
             mean = f"mean of the {model.average} best checkpoints"
         print(f"\n{name}: {len(pairs)} sentences, {mean}")
-        print(f"{'search':>8} {'BLEU':>6} {'chrF':>6} {'length':>7} {'seconds':>8} {'proven':>7}")
+        print(f"{'search':>10} {'BLEU':>6} {'chrF':>6} {'length':>7} {'seconds':>8} {'proven':>7}")
         found: list[list[Hypothesis]] = []
         for beam_size in beam_sizes:
             search = searches[beam_size]
@@ -135,7 +141,7 @@ def evaluate(
             if label == "beam":
                 label = "greedy" if beam_size == GREEDY else f"beam {beam_size}"
             print(
-                f"{label:>8} {scores.bleu:6.2f} {scores.chrf:6.2f} {scores.length_ratio:7.3f} "
+                f"{label:>10} {scores.bleu:6.2f} {scores.chrf:6.2f} {scores.length_ratio:7.3f} "
                 f"{seconds:8.2f} {proven:7.1%}"
             )
             rows[label] = {**scores._asdict(), "seconds": seconds, "proven": proven}
@@ -145,7 +151,8 @@ def evaluate(
             "average": model.average,
             **dataclasses.asdict(decoding),
             "patience": decoding.patience if decoding.patience < math.inf else None,
-            "ensemble": [str(path) for path in decoding.ensemble],
+            **{name: _text(getattr(decoding, name)) for name in ("reverse", "one_of")},
+            "ensemble": [*map(_text, decoding.ensemble)],
             "beam_size": max(beam_sizes),
             "sentences": len(pairs),
         }
@@ -284,6 +291,10 @@ def _draw_attention(
             folder.plots / f"attention-{name}-{index + 1}.png",
             title=best.text,
         )
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _write_lines(path: Path, lines: Sequence[Any]) -> None:

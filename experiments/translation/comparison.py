@@ -25,8 +25,8 @@ from experiments.translation.commands import Model, splits_to_score
 from experiments.translation.comparison_report import Line, header, printed, write_report
 from experiments.translation.decoding import Decoding
 from experiments.translation.folder import ModelFolder
+from experiments.translation.hypotheses import Hypothesis
 from experiments.translation.scoring import Scores, bleu_interval, paired_bootstrap, score
-from experiments.translation.search import Hypothesis
 from experiments.translation.text import Pair
 
 TOLERANCE = 1e-4

@@ -13,6 +13,8 @@ import tyro
 from experiments.common.errors import UserError
 from experiments.common.precision import Precision
 
+Kind = Literal["beam", "greedy", "exact", "best-first", "diverse", "sample", "stochastic", "mbr"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Decoding:
@@ -22,17 +24,21 @@ class Decoding:
       UserError: an option is out of its range.
     """
 
-    search: Literal["beam", "greedy", "exact", "diverse", "sample", "stochastic", "mbr"] = "beam"
-    """exact: beam search, then branch and bound wherever the beam proved nothing. sample: from the
-    model's distribution; stochastic: so, too, but no translation twice. mbr: the candidate that is
-    most like the others (minimum Bayes risk)."""
+    search: Kind = "beam"
+    """exact: beam search, then branch and bound wherever the beam proved nothing; best-first: then
+    the most promising prefix each time, with memory for the whole budget. sample: from the model's
+    distribution; stochastic: so, too, but no translation twice. mbr: the candidate that is most
+    like the others (minimum Bayes risk)."""
     length_penalty: float = 0.6
-    """alpha of the GNMT length penalty: above 0 favours longer translations."""
+    """Above 0 favours longer translations: how strong the penalty is."""
+    penalty: Literal["gnmt", "average", "word-reward"] = "gnmt"
+    """What a log-probability becomes by its length: over ((5 + length) / 6)^strength; over
+    length^strength; plus strength for each piece."""
     patience: float = 1.0
-    """beam, exact: a beam search ends once this many times its size of hypotheses have; inf: only
-    where none that is still alive can be better."""
+    """beam, exact, best-first: a beam search ends once this many times its size of hypotheses have;
+    inf: only where none that is still alive can be better."""
     budget: int = 10_000
-    """exact: the most prefixes of a sentence that are read."""
+    """exact, best-first: the most prefixes of a sentence that are read."""
     groups: int = 1
     """diverse: the beam is divided among so many groups, which avoid each other's words."""
     diversity: float = 0.5
@@ -49,6 +55,16 @@ class Decoding:
     """Only the likeliest so many pieces may follow; 0: all."""
     top_p: float = 1.0
     """Only the likeliest pieces that reach this probability together may follow."""
+    min_p: float = 0.0
+    """Only pieces that are at least this many times as likely as the likeliest may follow."""
+    typical: float = 1.0
+    """Only the pieces nearest to the expected surprise that reach this probability together."""
+    repetition_penalty: float = 1.0
+    """Multiplies the log-probability of pieces that are there already: above 1, less likely."""
+    frequency_penalty: float = 0.0
+    """What a piece costs, in nats, for each time that it is there already."""
+    presence_penalty: float = 0.0
+    """What a piece costs, in nats, where it is there already."""
     coverage: float = 0.0
     """beta of the GNMT coverage penalty on source pieces that were hardly looked at; it ranks what
     the search has found."""
@@ -56,17 +72,39 @@ class Decoding:
     """A penalty on source pieces that were looked at more than once; it ranks, too."""
     no_repeat: int = 0
     """No run of so many pieces stands twice in a translation; 0: any may."""
+    repeatable: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """no-repeat: words whose pieces may stand in a run that is repeated, such as a comma."""
     min_ratio: float = 0.0
     """The fewest pieces of a translation, the end counted, for each piece of its source."""
     max_ratio: float = 2.0
     """The most pieces for each piece of the source; ten more are allowed to every sentence."""
+    min_pieces: int = 0
+    """The fewest pieces of any translation, the end counted."""
+    max_pieces: int = 0
+    """The most pieces of any translation, the end counted; 0: as the ratio has it."""
+    prefix: str = ""
+    """Words that every translation begins with; the scores are those of what follows."""
     require: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Words that every translation must contain, as a phrase; may be given several times."""
+    in_order: bool = False
+    """require: each phrase after the one before it."""
+    forbid: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Words that no translation may contain, as a phrase; may be given several times."""
+    one_of: Path | None = None
+    """A file, plain or .gz, of the only translations that there may be, one a line."""
+    bias: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """WORD=NATS, added to the log-probability of each piece of the word; may be given several
+    times."""
     ensemble: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
     """Another trained folder, with the same vocabularies, that votes too; may be given several
     times."""
     mean: Literal["linear", "log_linear"] = "linear"
     """ensemble: the mean of the probabilities, or of their logarithms."""
+    reverse: Path | None = None
+    """A trained folder of the other direction, which ranks what was found: with the log-probability
+    of the source, given the translation."""
+    reverse_weight: float = 0.2
+    """reverse: how much that counts."""
     precision: Precision = "float32"
     """bfloat16: products of roundings, summed in float32; scores and all else stay float32."""
     queue: int = 1
@@ -85,16 +123,23 @@ class Decoding:
                 f"the min ratio must not be above the max ratio {self.max_ratio}; got "
                 f"{self.min_ratio}."
             )
-        if self.covered and self.search == "mbr":
+        if 0 < self.max_pieces < self.min_pieces:
             raise UserError(
-                "coverage penalties rank by score and mbr by utility; give one of them."
+                f"the min pieces must not be above the max pieces {self.max_pieces}; got "
+                f"{self.min_pieces}."
+            )
+        if (self.covered or self.reverse) and self.search == "mbr":
+            raise UserError(
+                "coverage penalties and a reverse model rank by score, mbr by utility; give one "
+                "of them."
             )
         if self.queue > 1 and self.search not in ("beam", "greedy"):
             raise UserError(f"a queue is for beam and greedy search; the search is {self.search}.")
         if len(self.require) > 8:
             raise UserError(f"at most 8 phrases may be required; got {len(self.require)}.")
-        if not all(phrase.strip() for phrase in self.require):
-            raise UserError("a required phrase must have a word in it; got an empty one.")
+        for option in ("require", "forbid", "repeatable"):
+            if not all(phrase.strip() for phrase in getattr(self, option)):
+                raise UserError(f"{option}: each must have a word in it; one is empty.")
 
     @property
     def covered(self) -> bool:
@@ -106,12 +151,12 @@ class Decoding:
         """What a compiled program depends on."""
         return Plan(
             search=self.search,
+            penalty=self.penalty,
             groups=self.groups,
             candidates=self.candidates,
+            budget=self.budget if self.search == "best-first" else 0,
             utility=self.utility,
-            temperature=self.temperature != 1,
-            top_k=self.top_k > 0,
-            top_p=self.top_p < 1,
+            changes=frozenset(name for name, idle in _IDLE.items() if getattr(self, name) != idle),
             no_repeat=self.no_repeat,
             precision=self.precision,
         )
@@ -150,7 +195,7 @@ class Decoding:
             )
         if drawn:
             return n_best
-        ranked_again = self.covered or self.search in ("diverse", "mbr")
+        ranked_again = self.covered or self.reverse or self.search in ("diverse", "mbr")
         return most if ranked_again else n_best
 
 
@@ -158,12 +203,14 @@ class Plan(NamedTuple):
     """Which search, and which changes of the distribution are made at all."""
 
     search: str
+    penalty: str
     groups: int
     candidates: int
+    budget: int
+    """Of best-first search, whose memory it sizes; else 0."""
     utility: str
-    temperature: bool
-    top_k: bool
-    top_p: bool
+    changes: frozenset[str]
+    """The options among `_IDLE` that change something."""
     no_repeat: int
     precision: Precision
 
@@ -178,26 +225,50 @@ class Strengths(NamedTuple):
     temperature: Any
     top_k: Any
     top_p: Any
+    min_p: Any
+    typical: Any
+    repetition_penalty: Any
+    frequency_penalty: Any
+    presence_penalty: Any
     coverage: Any
     excess_coverage: Any
     min_ratio: Any
     max_ratio: Any
+    min_pieces: Any
+    max_pieces: Any
 
+
+_IDLE = {
+    "temperature": 1.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "typical": 1.0,
+    "repetition_penalty": 1.0,
+    "frequency_penalty": 0.0,
+    "presence_penalty": 0.0,
+}
+"""Changes of the distribution, and the strengths at which they change nothing."""
 
 EXTRA = 10
 """Target pieces that every sentence may have beyond its ratio."""
 
 _RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ("length_penalty", math.isfinite, "a finite number"),
+    ("length_penalty frequency_penalty presence_penalty", math.isfinite, "a finite number"),
     ("patience", lambda value: value > 0, "above 0"),
-    ("temperature max_ratio", lambda value: 0 < value < math.inf, "a finite number above 0"),
-    ("top_p", lambda value: 0 < value <= 1, "above 0 and at most 1"),
     (
-        "diversity coverage excess_coverage min_ratio",
+        "temperature max_ratio repetition_penalty",
+        lambda value: 0 < value < math.inf,
+        "a finite number above 0",
+    ),
+    ("top_p typical", lambda value: 0 < value <= 1, "above 0 and at most 1"),
+    ("min_p", lambda value: 0 <= value <= 1, "from 0 to 1"),
+    (
+        "diversity coverage excess_coverage min_ratio reverse_weight",
         lambda value: 0 <= value < math.inf,
         "a finite number from 0",
     ),
     ("budget groups queue", lambda value: value >= 1, "at least 1"),
-    ("top_k no_repeat candidates", lambda value: value >= 0, "at least 0"),
+    ("top_k no_repeat candidates min_pieces max_pieces", lambda value: value >= 0, "at least 0"),
     ("seed", lambda value: 0 <= value < 2**32, "from 0 to 2^32 - 1"),
 )

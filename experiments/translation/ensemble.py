@@ -24,6 +24,7 @@ class Ensemble:
 
     def __init__(self, translators: Sequence[Translator], mean: str = "linear"):
         self.translators, self.mean = tuple(translators), mean
+        self.pieces = translators[0].pieces
 
     def encode(self, params: Sequence[Any], source: jax.Array, length: Any) -> tuple[Any, Any]:
         """`(memories, states)`, a tuple with an entry for each translator."""

@@ -226,6 +226,11 @@ class Translator:
         """Scores [..., V] of the next piece from attentional vectors [..., F]."""
         return rx.matmul(attentional, self.output_matrix(params).T) + params.output_bias
 
+    @property
+    def pieces(self) -> int:
+        """V: the number of target pieces."""
+        return self.sizes[1]
+
     def output_matrix(self, params: Params) -> jax.Array:
         """[V, F], whichever matrix it is tied to."""
         return self._target_embedding(params) if params.output is None else params.output

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,37 +13,18 @@ from jax.sharding import Mesh, PartitionSpec
 
 import recurrax as rx
 from experiments.common.devices import shard
-from experiments.common.errors import UserError
 from experiments.translation import strategies
 from experiments.translation.batches import SourceBatch, evaluation_batches
+from experiments.translation.constraints import constraints
 from experiments.translation.decoding import Decoding
 from experiments.translation.ensemble import Ensemble
+from experiments.translation.hypotheses import Hypothesis, hypotheses, written
 from experiments.translation.model import Translator
 from experiments.translation.tokenizer import (
-    BLANK,
-    BOS,
-    EOS,
-    PAD,
     UNK,
     Tokenizer,
     Vocabularies,
 )
-
-
-class Hypothesis(NamedTuple):
-    """One translation of one sentence."""
-
-    text: str
-    score: float
-    """Log-probability in nats after the penalties; its expected utility, where mbr chose it."""
-    log_prob: float
-    pieces: list[int]
-    """Target pieces, without the end."""
-    attention: np.ndarray
-    """[pieces and the end, source pieces and the end]."""
-    stop: rx.StopReason
-    gap: float
-    """How much better, at most, a translation that was not found can be; 0: this is proven."""
 
 
 def batch_search(
@@ -100,10 +81,12 @@ class Search:
       beam_size: the number of live hypotheses; 0 is greedy search.
       n_best: how many translations of each sentence.
       decoding: how to search.
+      reverse: (sources [B], translations [B, N]) -> the log-probability of each source, given each
+        of its translations: see `Reverse`. Used where `decoding` names a reverse model.
 
     Raises:
-      UserError: `beam_size` or `n_best` is out of its range, or a required phrase holds a character
-        that the model does not know.
+      UserError: `beam_size` or `n_best` is out of its range, words that the options name hold a
+        character that the model does not know, or no translation satisfies them.
     """
 
     def __init__(
@@ -116,6 +99,7 @@ class Search:
         beam_size: int = 5,
         n_best: int = 1,
         decoding: Decoding = Decoding(),  # noqa: B008 - it cannot change
+        reverse: Callable[..., np.ndarray] | None = None,
     ):
         self.vocabularies = vocabularies
         self.mesh = mesh
@@ -123,7 +107,8 @@ class Search:
         self.n_best = n_best
         self.decoding = decoding
         rows = decoding.rows(beam_size, n_best)
-        self._phrases = _phrases(decoding.require, vocabularies.target)
+        self._reverse = reverse
+        self._constraints = constraints(decoding, vocabularies.target)
         self._characters = _characters(vocabularies.target)
 
         self._run = batch_search(
@@ -149,6 +134,7 @@ class Search:
 
         self._settle, self._choose = settle, choose
         self._cover = jax.jit(jax.vmap(strategies.cover, (0, 0, None)))
+        self._explain = jax.jit(jax.vmap(strategies.explain, (0, 0, None)))
 
     def __call__(
         self,
@@ -186,7 +172,11 @@ class Search:
         """
         decoding = dataclasses.replace(self.decoding, **changes)  # type: ignore[arg-type]
         setting = strategies.Setting(
-            params, decoding.strengths, self._phrases, self._characters, np.uint32(decoding.seed)
+            params,
+            decoding.strengths,
+            self._constraints,
+            self._characters,
+            np.uint32(decoding.seed),
         )
         ready: dict[int, list[Hypothesis]] = {}
         size = self.batch_size * self.decoding.queue
@@ -194,19 +184,31 @@ class Search:
         for batch in evaluation_batches(
             sentences, self.vocabularies.source, size, window=window and window * size
         ):
-            found = self._found(batch, setting, decoding)
+            found = self._found(batch, sentences, setting, decoding)
             for row, index in enumerate(map(int, batch.index)):
                 if index >= 0:
                     one, gaps = jax.tree.map(lambda leaf, row=row: leaf[row], found)
                     length = int(batch.source_length[row])
-                    ready[index] = self._hypotheses(one, gaps, length, sentences[index])
+                    ready[index] = hypotheses(
+                        one,
+                        gaps,
+                        sentences[index],
+                        length,
+                        self.vocabularies,
+                        self.decoding,
+                        self.n_best,
+                    )
             progress(int((batch.index >= 0).sum()))
             while first in ready:
                 yield ready.pop(first)
                 first += 1
 
     def _found(
-        self, batch: SourceBatch, setting: strategies.Setting, decoding: Decoding
+        self,
+        batch: SourceBatch,
+        sentences: Sequence[str],
+        setting: strategies.Setting,
+        decoding: Decoding,
     ) -> tuple[rx.BeamResult, np.ndarray]:
         """What was found for a batch, and its gaps [B, N], on the host."""
         static = {
@@ -215,7 +217,7 @@ class Search:
         }
         rows = (batch.source, batch.source_length)
         found = self._run(setting, *shard((*rows, np.maximum(batch.index, 0)), self.mesh), **static)
-        if decoding.search == "exact":
+        if decoding.search in ("exact", "best-first"):
 
             def settle(*sentences):
                 return self._settle(setting, *shard(sentences, self.mesh), **static)
@@ -228,66 +230,28 @@ class Search:
             found = self._choose(setting, found, plan=decoding.plan, size=size)
         if decoding.covered:
             found = self._cover(found, batch.source_length, decoding.strengths)
+        if self._reverse is not None:
+            scores = self._reverse(*self._texts(batch, sentences, found))
+            found = self._explain(found, scores, decoding.reverse_weight)
         return jax.device_get((found, found.gap))
 
-    def _hypotheses(
-        self, found: rx.BeamResult, gaps: np.ndarray, source_length: int, source: str
-    ) -> list[Hypothesis]:
-        hypotheses: list[Hypothesis] = []
-        for k, stop in enumerate(map(rx.StopReason, found.stops)):
-            if stop == rx.StopReason.EMPTY or len(hypotheses) == self.n_best:
-                break
-            length = int(found.lengths[k])
-            pieces = [int(piece) for piece in found.tokens[k, :length] if piece != EOS]
-            if self.decoding.search == "diverse" and pieces in [h.pieces for h in hypotheses]:
-                continue  # another group found it, too
-            attention = found.attention[k, :length, :source_length]
-            hypotheses.append(
-                Hypothesis(
-                    self._text(pieces, attention, source),
-                    float(found.scores[k]),
-                    float(found.log_probs[k]),
-                    pieces,
-                    attention,
-                    stop,
-                    float(gaps[k]),
-                )
-            )
-        return hypotheses
-
-    def _text(self, pieces: list[int], attention: np.ndarray, source: str) -> str:
-        target = self.vocabularies.target
-        if not self.decoding.replace_unknown or UNK not in pieces:
-            return target.decode(pieces)
-        labels = rx.decode.replace_unknown(
-            _written(target, pieces),
-            attention,
-            self.vocabularies.source.surfaces(source),
-            unknown=target.labels([UNK])[0],
-        )
-        return "".join(labels).replace(BLANK, " ").strip()
-
-
-def _phrases(phrases: Sequence[str], tokenizer: Tokenizer) -> rx.decode.Automaton | None:
-    """What contains all of them, as the tokenizer writes them."""
-    wanted = [tokenizer.encode(phrase) for phrase in phrases]
-    for phrase, pieces in zip(phrases, wanted, strict=True):
-        if UNK in pieces:
-            raise UserError(
-                f"the required phrase {phrase!r} has a character that no training sentence had."
-            )
-    return rx.decode.containing(wanted) if wanted else None
+    def _texts(
+        self, batch: SourceBatch, sentences: Sequence[str], found: rx.BeamResult
+    ) -> tuple[list[str], list[list[str]]]:
+        """The sources of a batch and the translations of each; empty where a row only fills it."""
+        tokens, lengths = jax.device_get((found.tokens, found.lengths))
+        translations = [
+            [
+                self.vocabularies.target.decode(tokens[:length].tolist())
+                for tokens, length in zip(*row, strict=True)
+            ]
+            for row in zip(tokens, lengths, strict=True)
+        ]
+        sources = [sentences[i] if i >= 0 else "" for i in map(int, batch.index)]
+        return sources, translations
 
 
 def _characters(tokenizer: Tokenizer) -> np.ndarray:
-    labels = _written(tokenizer, range(tokenizer.size))
+    labels = written(tokenizer, range(tokenizer.size))
     labels[UNK] = ""
     return rx.decode.character_table(labels)
-
-
-def _written(tokenizer: Tokenizer, pieces: Sequence[int]) -> list[str]:
-    """Labels, but nothing for pieces that leave no trace in a sentence."""
-    return [
-        "" if piece in (PAD, BOS, EOS) else label
-        for piece, label in zip(pieces, tokenizer.labels(pieces), strict=True)
-    ]

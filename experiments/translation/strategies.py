@@ -14,8 +14,15 @@ import jax.numpy as jnp
 
 import recurrax as rx
 from experiments.common.precision import matmul_precision
+from experiments.translation.constraints import Constraints
 from experiments.translation.decoding import EXTRA, Plan, Strengths
 from experiments.translation.tokenizer import BOS, EOS
+
+PENALTIES = {
+    "gnmt": rx.decode.gnmt,
+    "average": rx.decode.average,
+    "word-reward": rx.decode.word_reward,
+}
 
 
 class Setting(NamedTuple):
@@ -23,8 +30,7 @@ class Setting(NamedTuple):
 
     params: Any
     strengths: Strengths
-    phrases: rx.decode.Automaton | None
-    """What every translation must follow."""
+    constraints: Constraints
     characters: Any
     """[V, C]: how each piece is spelled, where translations are compared by their characters."""
     seed: Any
@@ -45,8 +51,8 @@ def find(
     """The translations of `source` [S], `rows` of them, best first.
 
     What is drawn depends on the seed and on `index`, the sentence's number, and on nothing beside
-    the sentence. `exact` is beam search here: see `settle`; and `mbr` gives the candidates: see
-    `choose`. Rows of `diverse` may be equal.
+    the sentence. `exact` and `best-first` are beam search here: see `settle`; and `mbr` gives the
+    candidates: see `choose`. Rows of `diverse` may be equal.
     """
     encoded = _encoded(translator, plan, setting, source, length)
     step, state, options = _problem(translator, plan, setting, encoded, length, max_length)
@@ -135,8 +141,12 @@ def settle(
     """The best translations that there are, if the budget suffices; `found` spares it much."""
     encoded = _encoded(translator, plan, setting, source, length)
     step, state, options = _problem(translator, plan, setting, encoded, length, max_length)
-    budget = setting.strengths.budget
-    return rx.exact_search(step, state, n_best=rows, budget=budget, incumbent=found, **options)
+    options |= {"n_best": rows, "incumbent": found}
+    if plan.search == "best-first":
+        return rx.best_first_search(
+            step, state, budget=plan.budget, frontier=plan.budget, **options
+        )
+    return rx.exact_search(step, state, budget=setting.strengths.budget, **options)
 
 
 def choose(plan: Plan, setting: Setting, found: rx.BeamResult, *, size: int) -> rx.BeamResult:
@@ -152,6 +162,11 @@ def choose(plan: Plan, setting: Setting, found: rx.BeamResult, *, size: int) -> 
         log_weights=None if plan.candidates else found.log_probs,
     )
     return rx.reranked(found, ranked.expected)
+
+
+def explain(found: rx.BeamResult, scores: jax.Array, weight: Any) -> rx.BeamResult:
+    """`found`, ranked by the log-probabilities [N] of a reverse model as well; still proven."""
+    return rx.reranked(found, found.scores + weight * scores, bound=found.bound)
 
 
 def cover(found: rx.BeamResult, length: jax.Array, strengths: Strengths) -> rx.BeamResult:
@@ -181,21 +196,12 @@ def _problem(
     max_length: int,
 ) -> tuple[Any, Any, dict[str, Any]]:
     """The step with its changes, the state, and the arguments that all searches take."""
-    strengths = setting.strengths
+    strengths, constraints = setting.strengths, setting.constraints
     limit = rx.decode.relative_length(length, strengths.max_ratio, EXTRA)
+    own = jnp.where(strengths.max_pieces > 0, strengths.max_pieces, max_length)
     # Rows that only fill the batch have length 0: nothing is searched for them.
-    limit = jnp.where(length == 0, 0, jnp.minimum(limit, max_length))
-    processors = []
-    if plan.no_repeat:
-        processors.append(rx.decode.no_repeat_ngrams(plan.no_repeat, max_length))
-    if setting.phrases is not None:
-        processors.append(rx.decode.following(setting.phrases, eos=EOS, length_limit=limit))
-    if plan.temperature:
-        processors.append(rx.decode.temperature(strengths.temperature))
-    if plan.top_k:
-        processors.append(rx.decode.keep_top_k(strengths.top_k))
-    if plan.top_p:
-        processors.append(rx.decode.keep_top_p(strengths.top_p))
+    limit = jnp.where(length == 0, 0, jnp.minimum(jnp.minimum(limit, max_length), own))
+    least = rx.decode.relative_length(length, strengths.min_ratio)
     memory, state = encoded
     plain = functools.partial(translator.step, setting.params, memory)
 
@@ -206,16 +212,58 @@ def _problem(
         return state, jax.tree.map(lambda leaf: leaf[0], output)
 
     step = rounded if plan.precision == "bfloat16" else plain
-    step, state = rx.processed(step, state, *processors)
+    step, state = rx.processed(
+        step, state, *_processors(translator, plan, strengths, constraints, limit, max_length)
+    )
     options = {
         "bos": BOS,
         "eos": EOS,
         "max_length": max_length,
         "length_limit": limit,
-        "min_length": rx.decode.relative_length(length, strengths.min_ratio),
-        "length_penalty": strengths.length_penalty,
+        "min_length": jnp.maximum(least, strengths.min_pieces),
+        "length_penalty": PENALTIES[plan.penalty](strengths.length_penalty),
     }
     return step, state, options
+
+
+def _processors(
+    translator: Any,
+    plan: Plan,
+    strengths: Strengths,
+    constraints: Constraints,
+    limit: jax.Array,
+    max_length: int,
+) -> list[rx.decode.Processor]:
+    """What is asked for: first what was written counts, then what may be, last what is likely."""
+    counted = {
+        "repetition_penalty": rx.decode.repetition_penalty,
+        "frequency_penalty": rx.decode.frequency_penalty,
+        "presence_penalty": rx.decode.presence_penalty,
+    }
+    truncated = {
+        "temperature": rx.decode.temperature,
+        "top_k": rx.decode.keep_top_k,
+        "top_p": rx.decode.keep_top_p,
+        "min_p": rx.decode.keep_min_p,
+        "typical": rx.decode.keep_typical,
+    }
+    found = [
+        make(getattr(strengths, name), translator.pieces)
+        for name, make in counted.items()
+        if name in plan.changes
+    ]
+    if plan.no_repeat:
+        repeatable = constraints.repeatable
+        found.append(rx.decode.no_repeat_ngrams(plan.no_repeat, max_length, repeatable))
+    if constraints.bias is not None:
+        found.append(rx.decode.bias(constraints.bias))
+    if constraints.prefix is not None:
+        found.append(rx.decode.force_prefix(constraints.prefix))
+    if constraints.allowed is not None:
+        found.append(rx.decode.following(constraints.allowed, eos=EOS, length_limit=limit))
+    return found + [
+        make(getattr(strengths, name)) for name, make in truncated.items() if name in plan.changes
+    ]
 
 
 def _pooled(found: rx.BeamResult) -> rx.BeamResult:

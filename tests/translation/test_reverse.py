@@ -1,0 +1,99 @@
+"""Ranking by a model of the other direction, and the other exact search."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+import recurrax as rx
+from experiments.common.devices import data_mesh
+from experiments.common.errors import UserError
+from experiments.translation.config import TrainConfig
+from experiments.translation.decoding import Decoding
+from experiments.translation.folder import ModelFolder
+from experiments.translation.reverse import Reverse
+from experiments.translation.search import Search
+from experiments.translation.tokenizer import BOS, EOS
+from tests.translation.test_decoding import BATCH, Setting, first
+from tests.translation.test_search import MODEL, padded, same
+
+WEIGHT = 0.7
+
+
+@pytest.fixture(scope="module")
+def setting():
+    return Setting()
+
+
+@pytest.fixture(scope="module")
+def folder(setting, tmp_path_factory):
+    """A model of the other direction: of the same kind, with other params."""
+    folder = ModelFolder(tmp_path_factory.mktemp("reverse"))
+    config = TrainConfig(model=MODEL, epochs=1)
+    folder.create(config, setting.vocabularies)
+    params = setting.params._replace(output_bias=setting.params.output_bias[::-1] * 0.5)
+    folder.checkpoints(config).save(1, {"params": params}, metric=1.0)
+    return folder
+
+
+def log_prob(folder, source, translation):
+    """log p(source | translation), alone, of any width."""
+    _, vocabularies, translator, params = folder.load()
+    read = padded([*vocabularies.source.encode(translation), EOS], 60)
+    tokens = padded([*vocabularies.target.encode(source), EOS], 60)
+
+    @jax.jit
+    def score(params, source, length, tokens, count):
+        memory, state = translator.encode(params, source, length)
+        step = functools.partial(translator.step, params, memory)
+        return rx.score(step, state, tokens, count, bos=BOS).log_prob
+
+    return float(score(params, *read, *tokens))
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_what_was_found_is_ranked_by_both_directions(setting, folder, devices):
+    mesh = data_mesh(BATCH, jax.devices()[:devices])
+    search = Search(
+        setting.translator,
+        setting.vocabularies,
+        mesh,
+        batch_size=BATCH,
+        beam_size=3,
+        n_best=2,
+        decoding=Decoding(reverse=folder.path, patience=np.inf),
+        reverse=Reverse(folder, 1, mesh),
+    )
+    sentences = setting.sentences[:3]  # and one row that only fills the batch
+    ranked = search(setting.params, sentences, length_penalty=0.8, reverse_weight=WEIGHT)
+    changed = False
+    for sentence, after, before in zip(sentences, ranked, setting.find(n_best=3), strict=False):
+        scores = [h.score + WEIGHT * log_prob(folder, sentence, h.text) for h in before]
+        cut = [h.stop != rx.StopReason.EOS for h in before]
+        order = sorted(range(3), key=lambda k: (cut[k], -scores[k]))[:2]
+        assert [h.pieces for h in after] == [before[k].pieces for k in order]
+        np.testing.assert_allclose([h.score for h in after], [scores[k] for k in order], rtol=1e-4)
+        changed |= order != [0, 1]
+        # The reverse model only takes away: what was beyond reach stays so.
+        assert all(h.gap >= b.gap for h, b in zip(after, before, strict=False))
+    assert changed
+
+
+def test_a_reverse_model_ranks_by_score_alone():
+    with pytest.raises(UserError, match="rank by score, mbr by utility"):
+        Decoding(reverse="somewhere", search="mbr")
+
+
+@pytest.mark.slow
+def test_best_first_search_finds_what_exact_search_does(setting):
+    plain = {"length_penalty": 0.0, "beam_size": 1}
+    exact = first(setting.find(search="exact", budget=100_000, **plain))
+    best = first(setting.find(search="best-first", budget=3000, **plain))
+    assert any(one.gap == 0 for one in best)
+    for one, other in zip(best, exact, strict=True):
+        assert other.gap == 0
+        if one.gap == 0:
+            same(one, other)
+        else:
+            assert one.score - 1e-5 <= other.score <= one.score + one.gap + 1e-5
