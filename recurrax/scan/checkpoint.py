@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from recurrax.scan.fission import Loop
+from recurrax.scan.pieces import Loop
 
 Checkpoint = int | str | None
 # Below so many steps halving saves less than it costs in loops.

@@ -21,9 +21,10 @@ import numpy as np
 
 from recurrax.scan import _jax
 from recurrax.scan.cut import minimum_cut
-from recurrax.scan.fission import Loop, Step, do_once, plain_scan, run_split, split
+from recurrax.scan.fission import split
 from recurrax.scan.graph import Constant, Value, from_jaxpr, needed, run, used
 from recurrax.scan.kinds import Kind, classify, is_cheap, is_product, mentions
+from recurrax.scan.pieces import Loop, Step, do_once, plain_scan, run_split
 
 
 def differentiable_scan(

@@ -22,9 +22,9 @@ import jax.numpy as jnp
 
 from recurrax.scan import _jax
 from recurrax.scan.affine import NotAffineError, coefficients
-from recurrax.scan.fission import Loop, at_once, stack_of
 from recurrax.scan.graph import Atom, Equation, Value, needed, run, used
 from recurrax.scan.kinds import Kind, classify, is_pinned, with_kind
+from recurrax.scan.pieces import Loop, at_once, stack_of
 from recurrax.scan.product import with_rows
 from recurrax.scan.trace import Call
 

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import jax
 
 from recurrax.scan._jax import is_differentiable
-from recurrax.scan.fission import Loop, Step, split
+from recurrax.scan.fission import split
 from recurrax.scan.gradient import activity, differentiate, is_rewritten
 from recurrax.scan.graph import Equation, Value
 from recurrax.scan.kinds import Kind, classify, is_pinned, is_product, with_kind
+from recurrax.scan.pieces import Loop, Step
 from recurrax.scan.trace import call_of, is_opaque, trace, without_constant_carry
 
 

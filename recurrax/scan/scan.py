@@ -10,9 +10,10 @@ import jax
 
 from recurrax.scan import _jax
 from recurrax.scan.checkpoint import Checkpoint, check_checkpoint, checkpointed
-from recurrax.scan.fission import do_once, plain_scan, run_split, split
+from recurrax.scan.fission import split
 from recurrax.scan.gradient import differentiable_scan
 from recurrax.scan.linear import associative
+from recurrax.scan.pieces import do_once, plain_scan, run_split
 from recurrax.scan.trace import call_of, evaluate, is_opaque, trace, without_constant_carry
 
 

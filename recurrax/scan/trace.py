@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import jax
 
 from recurrax.scan import _jax
-from recurrax.scan.fission import Loop, Step
 from recurrax.scan.graph import Value, from_jaxpr
+from recurrax.scan.pieces import Loop, Step
 
 
 class Traced(NamedTuple):
