@@ -13,77 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common.devices import data_mesh, replicate
-from experiments.common.errors import UserError
+import recurrax as rx
+from experiments.common.errors import UserError, warn
 from experiments.common.files import write_file, write_json
 from experiments.common.metrics import read_metrics
 from experiments.common.plots import attention_map, learning_curves
 from experiments.common.progress import Progress
-from experiments.translation.data import load_data
 from experiments.translation.decoding import Decoding
-from experiments.translation.ensemble import Ensemble
 from experiments.translation.folder import ModelFolder
 from experiments.translation.hypotheses import Hypothesis
-from experiments.translation.reverse import Reverse
 from experiments.translation.scoring import Scores, score, sentence_scores
-from experiments.translation.search import Search
 from experiments.translation.text import Pair, read_lines
 from experiments.translation.tokenizer import EOS, Vocabularies
+from experiments.translation.trained import DEFAULT, Model, splits_to_score
 
 GREEDY = 0
 """Stands for greedy search in a list of beam sizes."""
-
-DEFAULT = Decoding()
-
-
-class Model:
-    """A trained model, or an ensemble, loaded, on this machine's devices.
-
-    Raises:
-      UserError: a number below 1, no intact model in a folder, or other vocabularies there.
-    """
-
-    def __init__(
-        self, folder: ModelFolder, average: int, batch_size: int, decoding: Decoding = DEFAULT
-    ):
-        for name, value in (("average", average), ("batch size", batch_size)):
-            if value < 1:
-                raise UserError(f"the {name} must be at least 1; got {value}.")
-        self.config, self.vocabularies, *model = folder.load(average)
-        models = [model]
-        for path in decoding.ensemble:
-            _, vocabularies, *other = ModelFolder(path).load(average)
-            if vocabularies != self.vocabularies:
-                raise UserError(
-                    f"{path} has other vocabularies than {folder.path}: the models of an ensemble "
-                    f"must share both."
-                )
-            models.append(other)
-        translators, params = zip(*models, strict=True)
-        alone = len(models) == 1
-        self.translator = translators[0] if alone else Ensemble(translators, decoding.mean)
-        self.mesh = data_mesh(batch_size)
-        self.params = replicate(params[0] if alone else params, self.mesh)
-        self.batch_size = batch_size
-        self.decoding = decoding
-        self.reverse = None
-        if decoding.reverse is not None:
-            self.reverse = Reverse(ModelFolder(decoding.reverse), average, self.mesh)
-        self.average = min(average, len(folder.checkpoints(self.config).best_steps()))
-        """How many checkpoints it is the mean of: there may be fewer than were asked for."""
-
-    def search(self, beam_size: int, n_best: int = 1, **changes: Any) -> Search:
-        """A search with the model's options, or with `changes` among them."""
-        return Search(
-            self.translator,
-            self.vocabularies,
-            self.mesh,
-            batch_size=self.batch_size,
-            beam_size=beam_size,
-            n_best=n_best,
-            decoding=dataclasses.replace(self.decoding, **changes),
-            reverse=self.reverse,
-        )
 
 
 def evaluate(
@@ -136,7 +81,7 @@ def evaluate(
                     seconds = time.monotonic() - begin
             texts = [hypotheses[0].text if hypotheses else "" for hypotheses in found]
             scores = table[name][beam_size] = score(texts, references)
-            proven = sum(bool(h) and h[0].gap == 0 for h in found) / len(pairs)
+            proven = sum(bool(h) and h[0].proven for h in found) / len(pairs)
             label = decoding.search
             if label == "beam":
                 label = "greedy" if beam_size == GREEDY else f"beam {beam_size}"
@@ -180,7 +125,7 @@ def translate(
 
     They come as they are found, in the order of `sentences`. With `certificate` a column before the
     translation: "proven" to be the model's best, or the gap, which is how much more another
-    translation could score. An empty line comes out as one.
+    translation could score, or "unfinished". An empty line comes out as one.
     """
     given = [sentence for sentence in sentences if sentence.strip()]
     model = Model(folder, average, min(batch_size, max(len(given), 1)), decoding)
@@ -194,13 +139,21 @@ def translate(
         )
         for number, sentence in enumerate(sentences, 1):
             hypotheses = next(found) if sentence.strip() else []
+            if sentence.strip() and not hypotheses:
+                warn(f"sentence {number} has no translation that the options allow.")
             if not hypotheses and n_best == 1:
                 print(flush=True)
             for hypothesis in hypotheses:
                 columns = [f"{number}", f"{hypothesis.score:.4f}"] if n_best > 1 else []
                 if certificate:
-                    columns.append(f"gap {hypothesis.gap:.4f}" if hypothesis.gap else "proven")
+                    columns.append(_certificate(hypothesis))
                 print(*columns, hypothesis.text, sep="\t", flush=True)
+
+
+def _certificate(hypothesis: Hypothesis) -> str:
+    if hypothesis.stop != rx.StopReason.EOS:
+        return "unfinished"
+    return "proven" if hypothesis.proven else f"gap {hypothesis.gap:.4f}"
 
 
 def plot(folder: ModelFolder) -> list[Path]:
@@ -214,25 +167,6 @@ def plot(folder: ModelFolder) -> list[Path]:
         title=str(folder.path.name),
     )
     return [path]
-
-
-def splits_to_score(
-    model: Model, splits: Sequence[str] = (), data_path: Path | None = None
-) -> dict[str, list[Pair]]:
-    """The pairs of these splits, or of every test split, of the model's data or of another's.
-
-    Raises:
-      UserError: no such split, broken data.
-    """
-    data_config = model.config.data
-    if data_path is not None:
-        data_config = dataclasses.replace(data_config, path=data_path)
-    data = load_data(data_config)
-    splits = splits or [name for name in data if name.startswith("test")] or ["test"]
-    for name in splits:
-        if not data.get(name):
-            raise UserError(f"there is no split {name!r}; there are {', '.join(data)}.")
-    return {name: data[name] for name in splits}
 
 
 def read_sentences(arguments: Sequence[str], file: Path | None) -> list[str]:

@@ -21,13 +21,13 @@ from experiments.common.errors import Interrupted, UserError, warn
 from experiments.common.files import read_json, write_json
 from experiments.common.interrupts import Stop, graceful_interrupts
 from experiments.common.progress import Progress
-from experiments.translation.commands import Model, splits_to_score
 from experiments.translation.comparison_report import Line, header, printed, write_report
 from experiments.translation.decoding import Decoding
 from experiments.translation.folder import ModelFolder
 from experiments.translation.hypotheses import Hypothesis
 from experiments.translation.scoring import Scores, bleu_interval, paired_bootstrap, score
 from experiments.translation.text import Pair
+from experiments.translation.trained import Model, splits_to_score
 
 TOLERANCE = 1e-4
 """Scores that differ by less, for each nat, are equal: float32 sums, in other orders."""
@@ -230,7 +230,7 @@ def _searched(
     return Row(
         ["" if one is None else one.text for one in best],
         [_model_score(one, model.decoding.length_penalty) for one in best],
-        [one is not None and one.gap == 0 for one in best],
+        [one is not None and one.proven for one in best],
         seconds,
     )
 

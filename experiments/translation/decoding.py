@@ -20,6 +20,9 @@ Kind = Literal["beam", "greedy", "exact", "best-first", "diverse", "sample", "st
 class Decoding:
     """How sentences are searched; the beam size is not here, for `evaluate` takes several.
 
+    Words are looked for as the pieces that the tokenizer writes them with: "dog" is found in "dogs"
+    where that is "dog" and "s", and another way to write it is not found.
+
     Raises:
       UserError: an option is out of its range.
     """
@@ -77,13 +80,15 @@ class Decoding:
     min_ratio: float = 0.0
     """The fewest pieces of a translation, the end counted, for each piece of its source."""
     max_ratio: float = 2.0
-    """The most pieces for each piece of the source; ten more are allowed to every sentence."""
+    """The most pieces for each piece of the source; ten more are allowed to every sentence, and as
+    many as a prefix, a required phrase or the fewest pieces need."""
     min_pieces: int = 0
     """The fewest pieces of any translation, the end counted."""
     max_pieces: int = 0
-    """The most pieces of any translation, the end counted; 0: as the ratio has it."""
+    """The most pieces of any translation, the end counted, beside the ratio; 0: the ratio alone."""
     prefix: str = ""
-    """Words that every translation begins with; the scores are those of what follows."""
+    """Words that every translation begins with; the scores are those of what follows. It may end
+    within a word, which the translation then goes on with."""
     require: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Words that every translation must contain, as a phrase; may be given several times."""
     in_order: bool = False
@@ -93,16 +98,16 @@ class Decoding:
     one_of: Path | None = None
     """A file, plain or .gz, of the only translations that there may be, one a line."""
     bias: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """WORD=NATS, added to the log-probability of each piece of the word; may be given several
-    times."""
+    """WORD=NATS, added to the log-probability of each piece of the word; -inf forbids it. May be
+    given several times."""
     ensemble: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
     """Another trained folder, with the same vocabularies, that votes too; may be given several
     times."""
     mean: Literal["linear", "log_linear"] = "linear"
     """ensemble: the mean of the probabilities, or of their logarithms."""
     reverse: Path | None = None
-    """A trained folder of the other direction, which ranks what was found: with the log-probability
-    of the source, given the translation."""
+    """A trained folder of the other direction, which ranks all that the search found, with the
+    log-probability of the source, given the translation; so the beam should be wide."""
     reverse_weight: float = 0.2
     """reverse: how much that counts."""
     precision: Precision = "float32"
@@ -133,6 +138,8 @@ class Decoding:
                 "coverage penalties and a reverse model rank by score, mbr by utility; give one "
                 "of them."
             )
+        if self.reverse and self.search == "greedy":
+            raise UserError("a reverse model ranks what was found; greedy search finds one alone.")
         if self.queue > 1 and self.search not in ("beam", "greedy"):
             raise UserError(f"a queue is for beam and greedy search; the search is {self.search}.")
         if len(self.require) > 8:
@@ -166,9 +173,14 @@ class Decoding:
         """What changes nothing that is compiled."""
         return Strengths(*(getattr(self, name) for name in Strengths._fields))
 
-    def longest(self, source_length: int) -> int:
-        """The most target pieces for a source length: no reasonable translation is longer."""
-        return round(self.max_ratio * source_length) + EXTRA
+    def longest(self, source_length: int, shortest: int = 1) -> int:
+        """The most target pieces for a source length: no reasonable translation is longer.
+
+        Args:
+          shortest: the fewest that constraints allow.
+        """
+        by_ratio = round(self.max_ratio * source_length) + EXTRA
+        return min(max(by_ratio, shortest, self.min_pieces), self.max_pieces or _MOST)
 
     def rows(self, beam_size: int, n_best: int) -> int:
         """How many hypotheses a search must return so that the `n_best` are among them.
@@ -193,10 +205,8 @@ class Decoding:
                 f"the number of translations a sentence must be from 1 to {what} {most}; "
                 f"got {n_best}."
             )
-        if drawn:
-            return n_best
         ranked_again = self.covered or self.reverse or self.search in ("diverse", "mbr")
-        return most if ranked_again else n_best
+        return max(most, n_best) if ranked_again else n_best
 
 
 class Plan(NamedTuple):
@@ -253,6 +263,8 @@ _IDLE = {
 EXTRA = 10
 """Target pieces that every sentence may have beyond its ratio."""
 
+_MOST = 2**31 - 1
+
 _RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("length_penalty frequency_penalty presence_penalty", math.isfinite, "a finite number"),
     ("patience", lambda value: value > 0, "above 0"),
@@ -268,7 +280,11 @@ _RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         lambda value: 0 <= value < math.inf,
         "a finite number from 0",
     ),
-    ("budget groups queue", lambda value: value >= 1, "at least 1"),
-    ("top_k no_repeat candidates min_pieces max_pieces", lambda value: value >= 0, "at least 0"),
+    ("budget groups queue", lambda value: 1 <= value <= _MOST, "from 1 to 2^31 - 1"),
+    (
+        "top_k no_repeat candidates min_pieces max_pieces",
+        lambda value: 0 <= value <= _MOST,
+        "from 0 to 2^31 - 1",
+    ),
     ("seed", lambda value: 0 <= value < 2**32, "from 0 to 2^32 - 1"),
 )

@@ -25,7 +25,9 @@ class Hypothesis(NamedTuple):
     """[pieces and the end, source pieces and the end]."""
     stop: rx.StopReason
     gap: float
-    """How much better, at most, a translation that was not found can be; 0: this is proven."""
+    """How much better, at most, a translation that was not found can be."""
+    proven: bool
+    """It ended, and its gap is 0."""
 
 
 def hypotheses(
@@ -51,7 +53,8 @@ def hypotheses(
         if decoding.replace_unknown and UNK in pieces:
             text = _replaced(pieces, attention, source, vocabularies)
         score, log_prob = float(found.scores[k]), float(found.log_probs[k])
-        kept.append(Hypothesis(text, score, log_prob, pieces, attention, stop, float(gaps[k])))
+        gap, proven = float(gaps[k]), bool(found.proven[k])
+        kept.append(Hypothesis(text, score, log_prob, pieces, attention, stop, gap, proven))
     return kept
 
 

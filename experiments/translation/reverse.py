@@ -15,11 +15,13 @@ from jax.sharding import Mesh
 
 import recurrax as rx
 from experiments.common.devices import over_rows, replicate, shard
+from experiments.common.errors import UserError
 from experiments.translation.batches import pad
+from experiments.translation.config import DataConfig
 from experiments.translation.folder import ModelFolder
 from experiments.translation.tokenizer import BOS, Tokenizer
 
-_ROUND = 8
+_ROUND = 16
 """Widths are multiples of it, so that few programs are compiled."""
 
 
@@ -33,8 +35,9 @@ class Reverse:
     """
 
     def __init__(self, folder: ModelFolder, average: int, mesh: Mesh):
-        _, self._vocabularies, translator, params = folder.load(average)
-        self._params, self._mesh = replicate(params, mesh), mesh
+        config, self._vocabularies, translator, params = folder.load(average)
+        self._path, self._data = folder.path, config.data
+        self._params, self.mesh = replicate(params, mesh), mesh
 
         def score(params: Any, read: jax.Array, length: Any, tokens: jax.Array, count: Any):
             encoded = translator.encode(params, read, length)
@@ -43,6 +46,17 @@ class Reverse:
 
         self._score = over_rows(score, mesh, shared=1)
 
+    def check_turns_round(self, data: DataConfig) -> None:
+        """Raises UserError where its data are not those of the other direction."""
+        own = self._data
+        languages = (own.source, own.target), (data.target, data.source)
+        columns = own.columns, data.columns[::-1]
+        if languages[0] != languages[1] and columns[0] != columns[1]:
+            raise UserError(
+                f"{self._path} translates from {own.source} to {own.target}; a reverse model must "
+                f"go from {data.target} to {data.source}, or from one column to the other."
+            )
+
     def __call__(self, sources: Sequence[str], translations: Sequence[Sequence[str]]) -> np.ndarray:
         """[B, N], for N translations of each of B sources."""
         count = len(translations[0])
@@ -50,7 +64,7 @@ class Reverse:
         wanted = [source for source in sources for _ in range(count)]
         vocabularies = self._vocabularies
         rows = (*_padded(vocabularies.source, read), *_padded(vocabularies.target, wanted))
-        found = self._score(self._params, *shard(rows, self._mesh))
+        found = self._score(self._params, *shard(rows, self.mesh))
         return np.asarray(found).reshape(len(sources), count)
 
 

@@ -41,7 +41,6 @@ def batch_search(
     name, `plan` and `max_length`. With `slots` so many sentences are searched at a time, and where
     one is done, the next of the batch takes its place.
     """
-    shared, split = PartitionSpec(), PartitionSpec("data")
 
     @functools.partial(jax.jit, static_argnames=("plan", "max_length"))
     def run(setting, source, length, index, *, plan, max_length):
@@ -56,17 +55,20 @@ def batch_search(
             find = functools.partial(strategies.find, translator, plan, setting, **sizes)
             return jax.vmap(find)(*sentences)
 
-        # By hand, and not by XLA's partitioner: so each device has a loop of its own, and none
-        # waits for the others after every step.
-        return jax.shard_map(
-            on_one_device,
-            mesh=mesh,
-            in_specs=(shared, split, split, split),
-            out_specs=split,
-            check_vma=False,
-        )(setting, source, length, index)
+        return _on_each_device(on_one_device, mesh, 3)(setting, source, length, index)
 
     return run
+
+
+def _on_each_device(function: Callable[..., Any], mesh: Mesh, arguments: int) -> Callable[..., Any]:
+    """(setting, arguments with rows) -> results with rows, the rows split over `mesh`.
+
+    By hand, and not by XLA's partitioner: so each device has a loop of its own, and none waits for
+    the others after every step.
+    """
+    split = PartitionSpec("data")
+    specs = (PartitionSpec(), *(split for _ in range(arguments)))
+    return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False)
 
 
 WINDOW = 16
@@ -81,10 +83,11 @@ class Search:
       beam_size: the number of live hypotheses; 0 is greedy search.
       n_best: how many translations of each sentence.
       decoding: how to search.
-      reverse: (sources [B], translations [B, N]) -> the log-probability of each source, given each
-        of its translations: see `Reverse`. Used where `decoding` names a reverse model.
+      reverse: the model that `decoding` names: (sources [B], translations [B, N]) -> the
+        log-probability of each source, given each of its translations, as `Reverse` has it.
 
     Raises:
+      ValueError: `decoding` names a reverse model and none is given, or the other way round.
       UserError: `beam_size` or `n_best` is out of its range, words that the options name hold a
         character that the model does not know, or no translation satisfies them.
     """
@@ -101,6 +104,8 @@ class Search:
         decoding: Decoding = Decoding(),  # noqa: B008 - it cannot change
         reverse: Callable[..., np.ndarray] | None = None,
     ):
+        if (reverse is None) != (decoding.reverse is None):
+            raise ValueError(f"Search: decoding names {decoding.reverse}, and reverse is {reverse}")
         self.vocabularies = vocabularies
         self.mesh = mesh
         self.batch_size = batch_size
@@ -120,13 +125,17 @@ class Search:
         )
 
         @functools.partial(jax.jit, static_argnames=("plan", "max_length"))
-        def settle(setting, found, source, length, *, plan, max_length):
-            def one(*sentence):
-                return strategies.settle(
-                    translator, plan, setting, *sentence, rows=rows, max_length=max_length
-                )
+        def settle(setting, *sentences, plan, max_length):
+            def on_one_device(setting, *sentences):
+                def one(sentence):
+                    return strategies.settle(
+                        translator, plan, setting, *sentence, rows=rows, max_length=max_length
+                    )
 
-            return jax.vmap(one)(found, source, length)
+                # Not `vmap`, whose loops copy at each step all that they carry.
+                return jax.lax.map(one, sentences)
+
+            return _on_each_device(on_one_device, mesh, len(sentences))(setting, *sentences)
 
         @functools.partial(jax.jit, static_argnames=("plan", "size"))
         def choose(setting, found, *, plan, size):
@@ -149,11 +158,13 @@ class Search:
         Args:
           params: of the translator; a tuple of them for an ensemble.
           progress: called with the number of sentences that are done, after each batch.
-          changes: numbers among the options of `Decoding`, such as `length_penalty=0.0`, for this
-            call. What a `Strengths` holds compiles nothing anew.
+          changes: for this call, the seed, the weight of the reverse model, and what a `Strengths`
+            holds, such as `length_penalty=0.0`. It compiles nothing anew, but for a budget of
+            best-first search and a number that changed nothing before.
 
         Raises:
-          UserError: a number is out of its range.
+          UserError: a number is out of its range. TypeError: something else is to be changed, or a
+            coverage penalty where there was none.
         """
         return list(self.stream(params, sentences, window=None, progress=progress, **changes))
 
@@ -171,6 +182,9 @@ class Search:
         Sentences are sorted by length among `window` batches at a time; None: among all of them.
         """
         decoding = dataclasses.replace(self.decoding, **changes)  # type: ignore[arg-type]
+        fixed = changes.keys() - {*strategies.Strengths._fields, "seed", "reverse_weight"}
+        if fixed or decoding.covered != self.decoding.covered:
+            raise TypeError(f"Search: {sorted(fixed) or 'coverage'} must be known when it is made")
         setting = strategies.Setting(
             params,
             decoding.strengths,
@@ -213,7 +227,7 @@ class Search:
         """What was found for a batch, and its gaps [B, N], on the host."""
         static = {
             "plan": decoding.plan,
-            "max_length": decoding.longest(batch.source.shape[1]),
+            "max_length": decoding.longest(batch.source.shape[1], int(self._constraints.shortest)),
         }
         rows = (batch.source, batch.source_length)
         found = self._run(setting, *shard((*rows, np.maximum(batch.index, 0)), self.mesh), **static)

@@ -143,9 +143,7 @@ def settle(
     step, state, options = _problem(translator, plan, setting, encoded, length, max_length)
     options |= {"n_best": rows, "incumbent": found}
     if plan.search == "best-first":
-        return rx.best_first_search(
-            step, state, budget=plan.budget, frontier=plan.budget, **options
-        )
+        return rx.best_first_search(step, state, budget=plan.budget, **options)
     return rx.exact_search(step, state, budget=setting.strengths.budget, **options)
 
 
@@ -198,10 +196,12 @@ def _problem(
     """The step with its changes, the state, and the arguments that all searches take."""
     strengths, constraints = setting.strengths, setting.constraints
     limit = rx.decode.relative_length(length, strengths.max_ratio, EXTRA)
+    limit = jnp.maximum(jnp.maximum(limit, strengths.min_pieces), constraints.shortest)
     own = jnp.where(strengths.max_pieces > 0, strengths.max_pieces, max_length)
     # Rows that only fill the batch have length 0: nothing is searched for them.
     limit = jnp.where(length == 0, 0, jnp.minimum(jnp.minimum(limit, max_length), own))
     least = rx.decode.relative_length(length, strengths.min_ratio)
+    least = jnp.minimum(jnp.maximum(least, strengths.min_pieces), limit)
     memory, state = encoded
     plain = functools.partial(translator.step, setting.params, memory)
 
@@ -213,43 +213,32 @@ def _problem(
 
     step = rounded if plan.precision == "bfloat16" else plain
     step, state = rx.processed(
-        step, state, *_processors(translator, plan, strengths, constraints, limit, max_length)
+        step, state, *_processors(translator, plan, setting, least, limit, max_length)
     )
     options = {
         "bos": BOS,
         "eos": EOS,
         "max_length": max_length,
         "length_limit": limit,
-        "min_length": jnp.maximum(least, strengths.min_pieces),
+        "min_length": least,
         "length_penalty": PENALTIES[plan.penalty](strengths.length_penalty),
     }
     return step, state, options
 
 
 def _processors(
-    translator: Any,
-    plan: Plan,
-    strengths: Strengths,
-    constraints: Constraints,
-    limit: jax.Array,
-    max_length: int,
+    translator: Any, plan: Plan, setting: Setting, least: Any, limit: Any, max_length: int
 ) -> list[rx.decode.Processor]:
     """What is asked for: first what was written counts, then what may be, last what is likely."""
-    counted = {
-        "repetition_penalty": rx.decode.repetition_penalty,
-        "frequency_penalty": rx.decode.frequency_penalty,
-        "presence_penalty": rx.decode.presence_penalty,
-    }
-    truncated = {
-        "temperature": rx.decode.temperature,
-        "top_k": rx.decode.keep_top_k,
-        "top_p": rx.decode.keep_top_p,
-        "min_p": rx.decode.keep_min_p,
-        "typical": rx.decode.keep_typical,
-    }
+    strengths, constraints = setting.strengths, setting.constraints
+
+    def no_early_end(t: jax.Array, _: jax.Array, logits: jax.Array):
+        # Where the end alone is likely, nothing would be left if the search barred it later.
+        return t + 1, jnp.where(t + 1 < least, logits.at[EOS].set(-jnp.inf), logits)
+
     found = [
         make(getattr(strengths, name), translator.pieces)
-        for name, make in counted.items()
+        for name, make in _COUNTED.items()
         if name in plan.changes
     ]
     if plan.no_repeat:
@@ -257,13 +246,28 @@ def _processors(
         found.append(rx.decode.no_repeat_ngrams(plan.no_repeat, max_length, repeatable))
     if constraints.bias is not None:
         found.append(rx.decode.bias(constraints.bias))
-    if constraints.prefix is not None:
-        found.append(rx.decode.force_prefix(constraints.prefix))
     if constraints.allowed is not None:
         found.append(rx.decode.following(constraints.allowed, eos=EOS, length_limit=limit))
+    if plan.changes & _TRUNCATED.keys():
+        found.append(rx.decode.Processor(jnp.zeros((), jnp.int32), no_early_end))
     return found + [
-        make(getattr(strengths, name)) for name, make in truncated.items() if name in plan.changes
+        make(getattr(strengths, name))
+        for name, make in ({"temperature": rx.decode.temperature} | _TRUNCATED).items()
+        if name in plan.changes
     ]
+
+
+_COUNTED = {
+    "repetition_penalty": rx.decode.repetition_penalty,
+    "frequency_penalty": rx.decode.frequency_penalty,
+    "presence_penalty": rx.decode.presence_penalty,
+}
+_TRUNCATED = {
+    "top_k": rx.decode.keep_top_k,
+    "top_p": rx.decode.keep_top_p,
+    "min_p": rx.decode.keep_min_p,
+    "typical": rx.decode.keep_typical,
+}
 
 
 def _pooled(found: rx.BeamResult) -> rx.BeamResult:

@@ -8,10 +8,10 @@ import pytest
 
 from experiments.common.files import read_json
 from experiments.translation import comparison
-from experiments.translation.commands import Model
 from experiments.translation.comparison import Row, judge
 from experiments.translation.data import load_data
 from experiments.translation.decoding import Decoding
+from experiments.translation.trained import Model
 
 COUNT = 11  # a prime: one device is used
 ROWS = ["beam 1", "beam 3", "exact", "mbr beam 3", "mbr 4 samples"]

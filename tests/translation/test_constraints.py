@@ -1,7 +1,9 @@
 """What the options say of single pieces, words and lengths is so in every translation."""
 
 import collections
+import functools
 
+import jax
 import numpy as np
 import pytest
 
@@ -9,7 +11,9 @@ import recurrax as rx
 from experiments.common.errors import UserError
 from experiments.translation.constraints import constraints
 from experiments.translation.decoding import Decoding
-from tests.translation.test_decoding import PENALTY, Setting, first
+from experiments.translation.tokenizer import BOS, EOS
+from tests.translation.test_decoding import BATCH, PENALTY, Setting, first
+from tests.translation.test_search import padded
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +39,57 @@ def encoded(setting, *phrases):
 
 def test_a_prefix_begins_each_and_its_scores_are_of_what_follows(setting):
     (prefix,) = encoded(setting, "the dog")
-    for one in first(setting.find(prefix="the dog")):
+
+    @jax.jit
+    def token_log_probs(params, source, length, tokens, count):
+        memory, state = setting.translator.encode(params, source, length)
+        step = functools.partial(setting.translator.step, params, memory)
+        return rx.score(step, state, tokens, count, bos=BOS).token_log_probs
+
+    for sentence, one in zip(setting.sentences, first(setting.find(prefix="the dog")), strict=True):
         assert one.pieces[: len(prefix)] == prefix
         assert one.text.startswith("the dog")
-    # All of a translation that is forced to its end is certain but the end itself.
-    longest = len(prefix) + 1
-    for one in first(setting.find(prefix="the dog", max_pieces=longest)):
+        source = padded([*setting.vocabularies.source.encode(sentence), EOS], 24)
+        tokens = padded(one.pieces + [EOS] * (one.stop == rx.StopReason.EOS), 58)
+        each = token_log_probs(setting.params, *source, *tokens)
+        np.testing.assert_allclose(one.log_prob, each[len(prefix) :].sum(), rtol=1e-4)
+
+
+def test_what_cannot_be_is_refused_and_never_proven(setting):
+    (prefix,) = encoded(setting, "the dog")
+    shortest = len(prefix) + 1
+    for one in first(setting.find(prefix="the dog", max_pieces=shortest)):
         assert one.pieces == prefix
         assert one.stop == rx.StopReason.EOS
+        assert one.proven
+    long = "the dog reads a book " * 4
+    for one in first(setting.find(prefix=long, max_ratio=0.1)):
+        assert one.text.startswith(long.strip())
+    for options in (
+        {"prefix": "the dog", "max_pieces": shortest - 1},
+        {"prefix": "the dog", "forbid": ("dog",)},
+        {"require": (long,), "max_pieces": 3},
+    ):
+        with pytest.raises(UserError, match=r"no translation .*satisfies all of them"):
+            setting.find(**options)
+    # Two runs of one piece, of which there may be one: nothing is left, and nothing is proven.
+    assert setting.find(prefix="the dog the dog", no_repeat=1) == [[]] * BATCH
+    for one in first(setting.find(min_ratio=1.0, max_pieces=3)):
+        assert one.proven == (one.stop == rx.StopReason.EOS and one.gap == 0)
+
+
+def test_punctuation_is_found_where_no_blank_is_before_it(setting):
+    target = setting.vocabularies.target
+    *_, mark = target.encode("the dog sleeps.")
+    assert target.labels([mark]) == ["."]
+    pieces = {"require": ("the dog",), "min_pieces": 4}
+    for one in first(setting.find(**pieces, forbid=(".",))):
+        assert mark not in one.pieces
+    for one in first(setting.find(require=(".",))):
+        assert mark in one.pieces
+    vector = constraints(Decoding(bias=(".=3",)), target).bias
+    assert vector.nonzero()[0].tolist() == [mark]
+    assert constraints(Decoding(repeatable=(".",)), target).repeatable.tolist() == [mark]
 
 
 def test_forbidden_phrases_are_not_there(setting):
@@ -89,7 +136,9 @@ def test_a_bias_makes_a_word_likely_or_forbids_it(setting):
     expected = np.zeros(setting.vocabularies.target.size)
     expected[pieces] = 1.5
     np.testing.assert_array_equal(vector, expected)
-    for entry in ("dog", "dog=much", "=1", "dog=nan"):
+    barred = first(setting.find(bias=("dog=-inf",), min_ratio=1.0))
+    assert not any(set(one.pieces) & set(pieces) for one in barred)
+    for entry in ("dog", "dog=much", "=1", "dog=nan", "dog=inf", "dog=1e39"):
         with pytest.raises(UserError, match=f"expected WORD=NATS, .* got '{entry}'"):
             setting.find(bias=(entry,))
 
@@ -110,6 +159,9 @@ def test_runs_may_be_repeated_where_a_word_may(setting):
 def test_lengths_in_pieces(setting):
     for one in first(setting.find(min_pieces=20, max_pieces=22)):
         assert 20 <= len(one.pieces) + (one.stop == rx.StopReason.EOS) <= 22
+    # A truncation that would leave the end alone, too early.
+    for one in first(setting.find(search="greedy", top_k=1, min_pieces=20)):
+        assert len(one.pieces) >= 19
     with pytest.raises(UserError, match="min pieces must not be above the max pieces 3; got 4"):
         Decoding(min_pieces=4, max_pieces=3)
 

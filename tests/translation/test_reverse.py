@@ -9,7 +9,7 @@ import pytest
 import recurrax as rx
 from experiments.common.devices import data_mesh
 from experiments.common.errors import UserError
-from experiments.translation.config import TrainConfig
+from experiments.translation.config import DataConfig, TrainConfig
 from experiments.translation.decoding import Decoding
 from experiments.translation.folder import ModelFolder
 from experiments.translation.reverse import Reverse
@@ -80,17 +80,47 @@ def test_what_was_found_is_ranked_by_both_directions(setting, folder, devices):
     assert changed
 
 
-def test_a_reverse_model_ranks_by_score_alone():
+def test_draws_are_ranked_too(setting, folder):
+    mesh = data_mesh(BATCH, jax.devices()[:1])
+    decoding = Decoding(reverse=folder.path, reverse_weight=WEIGHT, search="sample")
+    search = Search(
+        setting.translator,
+        setting.vocabularies,
+        mesh,
+        batch_size=BATCH,
+        beam_size=6,
+        decoding=decoding,
+        reverse=Reverse(folder, 1, mesh),
+    )
+    drawn = setting.find(search="sample", n_best=6, length_penalty=decoding.length_penalty)
+    for sentence, (one,), before in zip(
+        setting.sentences, search(setting.params, setting.sentences), drawn, strict=True
+    ):
+        ended = [h for h in before if h.stop == rx.StopReason.EOS] or before
+        scores = [h.score + WEIGHT * log_prob(folder, sentence, h.text) for h in ended]
+        np.testing.assert_allclose(one.score, max(scores), rtol=1e-4)
+
+
+def test_a_reverse_model_is_one_of_the_other_direction(setting, folder):
     with pytest.raises(UserError, match="rank by score, mbr by utility"):
-        Decoding(reverse="somewhere", search="mbr")
+        Decoding(reverse=folder.path, search="mbr")
+    reverse = Reverse(folder, 1, data_mesh(BATCH, jax.devices()[:1]))
+    with pytest.raises(UserError, match="from de to en; a reverse model must go from en to de"):
+        reverse.check_turns_round(DataConfig())
+    reverse.check_turns_round(DataConfig(source="en", target="de"))
+    reverse.check_turns_round(DataConfig(columns=(1, 0)))
+    with pytest.raises(ValueError, match="Search: decoding names None, and reverse is <"):
+        Search(setting.translator, setting.vocabularies, reverse.mesh, reverse=reverse)
 
 
 @pytest.mark.slow
 def test_best_first_search_finds_what_exact_search_does(setting):
     plain = {"length_penalty": 0.0, "beam_size": 1}
+    beam = first(setting.find(**plain))
     exact = first(setting.find(search="exact", budget=100_000, **plain))
     best = first(setting.find(search="best-first", budget=3000, **plain))
-    assert any(one.gap == 0 for one in best)
+    assert any(one.proven and not before.proven for one, before in zip(best, beam, strict=True))
+    assert all(one.gap <= before.gap for one, before in zip(best, beam, strict=True))
     for one, other in zip(best, exact, strict=True):
         assert other.gap == 0
         if one.gap == 0:
