@@ -187,4 +187,21 @@ PRESETS: dict[str, tuple[str, TrainConfig]] = {
             learning_rate=2e-3,
         ),
     ),
+    "multi30k-wide": (
+        "the same with 11 million parameters: the best numbers of one model",
+        TrainConfig(
+            data=DataConfig(vocabulary=4000),
+            model=ModelConfig(
+                embedding=384,
+                encoder=384,
+                decoder=768,
+                attention_features=384,
+                attentional=384,
+                tie="all",
+                dropout=0.3,
+            ),
+            epochs=14,
+            learning_rate=2e-3,
+        ),
+    ),
 }
