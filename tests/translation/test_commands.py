@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import json
 import os
 import re
 import shutil
@@ -83,12 +84,16 @@ def test_n_best_is_numbered_and_scored(cli, trained, sentences):
     assert best.out.splitlines() == [fields[0][2], fields[3][2], fields[6][2]]
 
 
-def test_every_search_translates(cli, trained, sentences):
+def test_every_search_translates(cli, trained, copy, sentences):
+    turned = json.loads((copy.path / "config.json").read_text())
+    turned["data"] |= {"source": "en", "target": "de"}  # a model of the other direction, so to say
+    (copy.path / "config.json").write_text(json.dumps(turned))
     command = ("translate", "--folder", trained.path, "--certificate", *sentences)
     options = [
         ("--search", "exact", "--budget", 50),
         ("--search", "sample", "--top-k", 5, "--temperature", 0.7),
         ("--search", "mbr", "--candidates", 4, "--n-best", 2),
+        ("--search", "best-first", "--budget", 5, "--reverse", copy.path, "--beam", 2),
     ]
     for option in options:
         result = cli(*command, *option)
@@ -96,9 +101,9 @@ def test_every_search_translates(cli, trained, sentences):
         rows = [row.split("\t") for row in result.out.splitlines()]
         assert len(rows) == 3 * (1 + ("--n-best" in option))
         claims = [row[-2] for row in rows]
-        exact = "exact" in option
-        assert all(re.fullmatch(r"proven|gap (\d+\.\d+|inf)", claim) for claim in claims)
-        assert exact or set(claims) == {"gap inf"}
+        bounded = option[1] in ("exact", "best-first")
+        assert all(re.fullmatch(r"proven|unfinished|gap (\d+\.\d+|inf)", c) for c in claims)
+        assert bounded or set(claims) <= {"gap inf", "unfinished"}
 
 
 @pytest.mark.slow

@@ -122,7 +122,7 @@ def check_rows(copy, config, lines):
         (["--sentences", 0], ["number of sentences must be at least 1; got 0"]),
         (["--split", "tset"], ["no split 'tset'"]),
         (["--baseline", "beam 3"], ["one of the rows beam 1, beam 2,", "got 'beam 3'"]),
-        (["--budget", 0], ["budget must be at least 1; got 0"]),
+        (["--budget", 0], ["budget must be from 1", "got 0"]),
         (["--average", 0], ["average must be at least 1"]),
     ],
 )

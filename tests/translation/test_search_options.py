@@ -100,5 +100,5 @@ def test_an_unknown_piece_becomes_what_was_looked_at(setting):
 def test_a_queue_is_for_beams():
     with pytest.raises(UserError, match="a queue is for beam and greedy search; the"):
         Decoding(queue=2, search="sample")
-    with pytest.raises(UserError, match="the queue must be at least 1; got 0"):
+    with pytest.raises(UserError, match=r"the queue must be from 1 to .*; got 0"):
         Decoding(queue=0)
