@@ -9,10 +9,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 
 import recurrax as rx
-from experiments.common.devices import shard
+from experiments.common.devices import on_each_device, shard
 from experiments.translation import strategies
 from experiments.translation.batches import SourceBatch, evaluation_batches
 from experiments.translation.constraints import constraints
@@ -46,7 +46,7 @@ def batch_search(
     def run(setting, source, length, index, *, plan, max_length):
         sizes = {"beam_size": beam_size, "rows": rows, "max_length": max_length}
 
-        def on_one_device(setting, *sentences):
+        def on_one_device(setting, sentences):
             if slots is not None:
                 count = max(slots // mesh.size, 1)
                 return strategies.find_in_turn(
@@ -55,20 +55,9 @@ def batch_search(
             find = functools.partial(strategies.find, translator, plan, setting, **sizes)
             return jax.vmap(find)(*sentences)
 
-        return _on_each_device(on_one_device, mesh, 3)(setting, source, length, index)
+        return on_each_device(on_one_device, mesh)(setting, (source, length, index))
 
     return run
-
-
-def _on_each_device(function: Callable[..., Any], mesh: Mesh, arguments: int) -> Callable[..., Any]:
-    """(setting, arguments with rows) -> results with rows, the rows split over `mesh`.
-
-    By hand, and not by XLA's partitioner: so each device has a loop of its own, and none waits for
-    the others after every step.
-    """
-    split = PartitionSpec("data")
-    specs = (PartitionSpec(), *(split for _ in range(arguments)))
-    return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False)
 
 
 WINDOW = 16
@@ -126,7 +115,7 @@ class Search:
 
         @functools.partial(jax.jit, static_argnames=("plan", "max_length"))
         def settle(setting, *sentences, plan, max_length):
-            def on_one_device(setting, *sentences):
+            def on_one_device(setting, sentences):
                 def one(sentence):
                     return strategies.settle(
                         translator, plan, setting, *sentence, rows=rows, max_length=max_length
@@ -135,7 +124,7 @@ class Search:
                 # Not `vmap`, whose loops copy at each step all that they carry.
                 return jax.lax.map(one, sentences)
 
-            return _on_each_device(on_one_device, mesh, len(sentences))(setting, *sentences)
+            return on_each_device(on_one_device, mesh)(setting, sentences)
 
         @functools.partial(jax.jit, static_argnames=("plan", "size"))
         def choose(setting, found, *, plan, size):

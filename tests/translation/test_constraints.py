@@ -1,9 +1,7 @@
 """What the options say of single pieces, words and lengths is so in every translation."""
 
 import collections
-import functools
 
-import jax
 import numpy as np
 import pytest
 
@@ -11,7 +9,7 @@ import recurrax as rx
 from experiments.common.errors import UserError
 from experiments.translation.constraints import constraints
 from experiments.translation.decoding import Decoding
-from experiments.translation.tokenizer import BOS, EOS
+from experiments.translation.tokenizer import EOS
 from tests.translation.test_decoding import BATCH, PENALTY, Setting, first
 from tests.translation.test_search import padded
 
@@ -40,18 +38,12 @@ def encoded(setting, *phrases):
 def test_a_prefix_begins_each_and_its_scores_are_of_what_follows(setting):
     (prefix,) = encoded(setting, "the dog")
 
-    @jax.jit
-    def token_log_probs(params, source, length, tokens, count):
-        memory, state = setting.translator.encode(params, source, length)
-        step = functools.partial(setting.translator.step, params, memory)
-        return rx.score(step, state, tokens, count, bos=BOS).token_log_probs
-
     for sentence, one in zip(setting.sentences, first(setting.find(prefix="the dog")), strict=True):
         assert one.pieces[: len(prefix)] == prefix
         assert one.text.startswith("the dog")
         source = padded([*setting.vocabularies.source.encode(sentence), EOS], 24)
         tokens = padded(one.pieces + [EOS] * (one.stop == rx.StopReason.EOS), 58)
-        each = token_log_probs(setting.params, *source, *tokens)
+        each = setting.forced(setting.params, *source, *tokens).token_log_probs
         np.testing.assert_allclose(one.log_prob, each[len(prefix) :].sum(), rtol=1e-4)
 
 

@@ -15,7 +15,7 @@ from experiments.common.errors import UserError
 from experiments.translation.decoding import Decoding
 from experiments.translation.ensemble import Ensemble
 from experiments.translation.search import Search
-from experiments.translation.tokenizer import BOS, EOS
+from experiments.translation.tokenizer import EOS
 from tests.translation.test_search import Searcher, padded, same
 
 PENALTY = 0.8
@@ -235,18 +235,13 @@ def test_an_ensemble_decodes_with_the_mean_of_its_models(setting, mean):
     if mean == "log_linear":
         return  # the renormalised score is the library's to test
 
-    @jax.jit
-    def token_log_probs(params, source, length, tokens, count):
-        memory, state = setting.translator.encode(params, source, length)
-        step = functools.partial(setting.translator.step, params, memory)
-        return rx.score(step, state, tokens, count, bos=BOS).token_log_probs
-
     for sentence, (one,) in zip(
         setting.sentences, search(models, setting.sentences, length_penalty=0.0), strict=True
     ):
         source = padded([*setting.vocabularies.source.encode(sentence), EOS], 24)
         tokens = padded(one.pieces + [EOS] * (one.stop == rx.StopReason.EOS), 58)
-        each = [np.exp(token_log_probs(params, *source, *tokens)) for params in models]
+        forced = [setting.forced(params, *source, *tokens) for params in models]
+        each = [np.exp(alone.token_log_probs) for alone in forced]
         expected = np.log(np.mean(each, 0)).sum()
         np.testing.assert_allclose(one.log_prob, expected, rtol=1e-4)
 

@@ -1,7 +1,5 @@
 """Ranking by a model of the other direction, and the other exact search."""
 
-import functools
-
 import jax
 import numpy as np
 import pytest
@@ -14,7 +12,7 @@ from experiments.translation.decoding import Decoding
 from experiments.translation.folder import ModelFolder
 from experiments.translation.reverse import Reverse
 from experiments.translation.search import Search
-from experiments.translation.tokenizer import BOS, EOS
+from experiments.translation.tokenizer import EOS
 from tests.translation.test_decoding import BATCH, Setting, first
 from tests.translation.test_search import MODEL, padded, same
 
@@ -37,19 +35,12 @@ def folder(setting, tmp_path_factory):
     return folder
 
 
-def log_prob(folder, source, translation):
-    """log p(source | translation), alone, of any width."""
-    _, vocabularies, translator, params = folder.load()
+def log_prob(setting, folder, source, translation):
+    """log p(source | translation), alone, of any width; the translator has the setting's sizes."""
+    _, vocabularies, _, params = folder.load()
     read = padded([*vocabularies.source.encode(translation), EOS], 60)
     tokens = padded([*vocabularies.target.encode(source), EOS], 60)
-
-    @jax.jit
-    def score(params, source, length, tokens, count):
-        memory, state = translator.encode(params, source, length)
-        step = functools.partial(translator.step, params, memory)
-        return rx.score(step, state, tokens, count, bos=BOS).log_prob
-
-    return float(score(params, *read, *tokens))
+    return float(setting.forced(params, *read, *tokens).log_prob)
 
 
 @pytest.mark.parametrize("devices", [1, 2])
@@ -69,7 +60,7 @@ def test_what_was_found_is_ranked_by_both_directions(setting, folder, devices):
     ranked = search(setting.params, sentences, length_penalty=0.8, reverse_weight=WEIGHT)
     changed = False
     for sentence, after, before in zip(sentences, ranked, setting.find(n_best=3), strict=False):
-        scores = [h.score + WEIGHT * log_prob(folder, sentence, h.text) for h in before]
+        scores = [h.score + WEIGHT * log_prob(setting, folder, sentence, h.text) for h in before]
         cut = [h.stop != rx.StopReason.EOS for h in before]
         order = sorted(range(3), key=lambda k: (cut[k], -scores[k]))[:2]
         assert [h.pieces for h in after] == [before[k].pieces for k in order]
@@ -97,7 +88,7 @@ def test_draws_are_ranked_too(setting, folder):
         setting.sentences, search(setting.params, setting.sentences), drawn, strict=True
     ):
         ended = [h for h in before if h.stop == rx.StopReason.EOS] or before
-        scores = [h.score + WEIGHT * log_prob(folder, sentence, h.text) for h in ended]
+        scores = [h.score + WEIGHT * log_prob(setting, folder, sentence, h.text) for h in ended]
         np.testing.assert_allclose(one.score, max(scores), rtol=1e-4)
 
 

@@ -56,6 +56,18 @@ class Searcher:
         search = self.search(beam_size, **options)
         return search(self.params, self.sentences, length_penalty=PENALTY)
 
+    @functools.cached_property
+    def forced(self):
+        """(params, source, its length, tokens, their number) -> `rx.score` of these tokens."""
+
+        @jax.jit
+        def score(params, source, length, tokens, count):
+            memory, state = self.translator.encode(params, source, length)
+            step = functools.partial(self.translator.step, params, memory)
+            return rx.score(step, state, tokens, count, bos=BOS, length_penalty=PENALTY)
+
+        return score
+
 
 @pytest.fixture(scope="module")
 def searcher():
@@ -77,12 +89,6 @@ def test_a_beam_of_one_is_greedy(searcher):
 
 
 def test_scores_are_those_of_forced_decoding(searcher):
-    @jax.jit
-    def score(params, source, length, tokens, count):
-        memory, state = searcher.translator.encode(params, source, length)
-        step = functools.partial(searcher.translator.step, params, memory)
-        return rx.score(step, state, tokens, count, bos=BOS, length_penalty=PENALTY)
-
     found = searcher.found(3, n_best=3)
     stops = set()
     for sentence, hypotheses in zip(searcher.sentences, found, strict=True):
@@ -92,7 +98,8 @@ def test_scores_are_those_of_forced_decoding(searcher):
         for h in hypotheses:
             stops.add(h.stop)
             tokens = h.pieces + [EOS] * (h.stop == rx.StopReason.EOS)
-            expected = score(searcher.params, *padded(pieces, LONG), *padded(tokens, 2 * LONG + 10))
+            rows = (*padded(pieces, LONG), *padded(tokens, 2 * LONG + 10))
+            expected = searcher.forced(searcher.params, *rows)
             np.testing.assert_allclose(h.score, expected.score, rtol=1e-5)
             np.testing.assert_allclose(h.log_prob, expected.log_prob, rtol=1e-5)
             attention = expected.attention[: len(tokens), : len(pieces)]

@@ -1,7 +1,5 @@
 """Options of a search that change its speed or how it is written down, and not what it finds."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +10,7 @@ from experiments.common.devices import data_mesh
 from experiments.common.errors import UserError
 from experiments.translation.decoding import Decoding
 from experiments.translation.search import Search
-from experiments.translation.tokenizer import BOS, EOS, UNK
+from experiments.translation.tokenizer import EOS, UNK
 from tests.translation.test_decoding import BATCH, PENALTY, Setting, first
 from tests.translation.test_search import padded, same
 
@@ -50,16 +48,10 @@ def test_bfloat16_rounds_the_products_and_leaves_the_scores(setting):
     differences = [abs(a.score - b.score) for a, b in zip(plain, rounded, strict=True)]
     assert 1e-5 < max(differences) < 0.3
 
-    @jax.jit
-    def score(params, source, length, tokens, count):
-        memory, state = setting.translator.encode(params, source, length)
-        step = functools.partial(setting.translator.step, params, memory)
-        return rx.score(step, state, tokens, count, bos=BOS).log_prob
-
     for sentence, one in zip(setting.sentences, rounded, strict=True):
         source = padded([*setting.vocabularies.source.encode(sentence), EOS], 24)
         tokens = padded(one.pieces + [EOS] * (one.stop == rx.StopReason.EOS), 58)
-        exact = float(score(setting.params, *source, *tokens))
+        exact = float(setting.forced(setting.params, *source, *tokens).log_prob)
         assert one.log_prob == pytest.approx(exact, abs=0.3)
         assert one.log_prob != np.float32(one.log_prob).astype(jnp.bfloat16)  # not rounded itself
 
