@@ -17,6 +17,7 @@ _RANGES: dict[str, Callable[[Any], bool]] = {
     "above 0 and finite": lambda value: 0 < value < math.inf,
     "at least 0": lambda value: value >= 0,
     "at least 0 and finite": lambda value: 0 <= value < math.inf,
+    "in [0, 1]": lambda value: 0 <= value <= 1,
     "in [0, 1)": lambda value: 0 <= value < 1,
 }
 

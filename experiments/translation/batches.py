@@ -17,11 +17,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.common.buckets import cheapest, choose_shapes, shuffled_epoch
 from experiments.common.errors import UserError
 from experiments.translation.tokenizer import EOS, PAD, Tokenizer, Vocabularies
 
 # Roughly what a position costs to train: attention and the softmax over V come with the target.
 _COSTS = (1, 4)
+
+
+class Soft(NamedTuple):
+    """The likeliest pieces at each target position, as a teacher has it."""
+
+    probabilities: np.ndarray
+    """[B, T, K]; what they leave of 1 belongs to all other pieces alike."""
+    pieces: np.ndarray
+    """[B, T, K]"""
 
 
 class Batch(NamedTuple):
@@ -35,6 +45,10 @@ class Batch(NamedTuple):
     """[B, T] pieces and a closing EOS, then PAD; no BOS."""
     target_length: np.ndarray
     """[B] pieces, EOS included."""
+    pair: Any = None
+    """[B] which of the split's pairs, the left out ones not counted; -1 for a row that fills up."""
+    soft: Soft | None = None
+    """What a teacher predicted."""
 
 
 class SourceBatch(NamedTuple):
@@ -117,7 +131,7 @@ class Batches:
         self._texts = [[pairs[i][side] for i in kept] for side in (0, 1)]
         self._whole = ([whole[0][i] for i in kept], [whole[1][i] for i in kept])
         self._limit = _lengths(self._whole).max(0)
-        self.shapes = choose_shapes(_lengths(self._pieces(0)), shapes, self._limit)
+        self.shapes = choose_shapes(_lengths(self._pieces(0)), shapes, self._limit, _COSTS)
         self.per_epoch = -(-len(kept) // batch_size)
 
     def __len__(self) -> int:
@@ -132,7 +146,8 @@ class Batches:
         fields = []
         for side, width in zip(epoch.sides, shape, strict=True):
             fields += pad([side[row] for row in rows], self.batch_size, int(width))
-        return Batch(*fields)
+        filler = np.full(self.batch_size - len(rows), -1)
+        return Batch(*fields, pair=np.concatenate([rows, filler]).astype(np.int32))
 
     def stream(self) -> Any:
         """A grain iterator over all batches, read ahead by one thread.
@@ -178,62 +193,11 @@ class Batches:
             return self._cache[number]
 
     def _plan(self, number: int) -> _Epoch:
-        """Pairs of one shape side by side in random order, cut every B, and the batches shuffled.
-
-        The few batches that straddle two shapes take one that holds both, so that all batches but
-        one are full.
-        """
         sides = self._pieces(number)
-        lengths = _lengths(sides)
         random = np.random.default_rng([self.seed, number])
-        shuffled = random.permutation(len(lengths))
-        cheapest = _smallest(lengths, self.shapes)
-        order = shuffled[np.argsort(cheapest[shuffled], kind="stable")]
-        rows = np.split(order, range(self.batch_size, len(order), self.batch_size))
-        rows = [rows[i] for i in random.permutation(len(rows))]
-        longest = np.stack([lengths[batch].max(0) for batch in rows])
-        return _Epoch(sides, rows, self.shapes[_smallest(longest, self.shapes)])
-
-
-def choose_shapes(
-    lengths: np.ndarray, count: int, limit: np.ndarray | Sequence[int] | None = None
-) -> np.ndarray:
-    """The `count` shapes that hold `lengths` at the least cost, by coordinate descent.
-
-    Starts from quantiles, then moves one side of one shape at a time to where the sum over all rows
-    of their cheapest shape's cost (sum of sides, target pieces counting fourfold) is least. The
-    last shape is `limit` and stays, so that every row has one.
-
-    Args:
-      lengths: [N, 2] source and target lengths, or [N, 1].
-      limit: the largest shape; the largest lengths unless given.
-
-    Returns:
-      At most `count` rows in the order of their cost, [K, 2] or [K, 1].
-    """
-    cells, rows = np.unique(lengths, axis=0, return_counts=True)
-    costs = np.array(_COSTS[-lengths.shape[1] :])
-    shapes = np.quantile(lengths, np.arange(1, count + 1) / count, axis=0, method="higher")
-    shapes[-1] = lengths.max(0) if limit is None else limit
-
-    def price(shape: np.ndarray) -> np.ndarray:  # of each cell, in this shape
-        return np.where((cells <= shape).all(1), shape @ costs, np.inf)
-
-    moved = True
-    while moved:
-        moved = False
-        for k in range(count - 1):
-            others = np.min([price(shape) for i, shape in enumerate(shapes) if i != k], axis=0)
-            for side in range(lengths.shape[1]):
-                candidates = np.repeat(shapes[k : k + 1], shapes[-1, side], axis=0)
-                candidates[:, side] = np.arange(1, shapes[-1, side] + 1)
-                totals = [np.minimum(price(shape), others) @ rows for shape in candidates]
-                best = int(np.argmin(totals))
-                if totals[best] < totals[int(shapes[k, side]) - 1]:
-                    shapes[k], moved = candidates[best], True
-    used = shapes[np.unique(_smallest(cells, shapes))]
-    shapes = np.unique(np.concatenate([used, shapes[-1:]]), axis=0)
-    return shapes[np.argsort(shapes @ costs, kind="stable")]
+        return _Epoch(
+            sides, *shuffled_epoch(_lengths(sides), self.shapes, self.batch_size, random, _COSTS)
+        )
 
 
 def evaluation_batches(
@@ -258,18 +222,12 @@ def evaluation_batches(
     for first in range(0, len(pieces), window):
         order = first + np.argsort(-lengths[first : first + window, 0], kind="stable")
         for index in np.split(order, range(batch_size, len(order), batch_size)):
-            width = widths[_smallest(lengths[index[:1]], widths)][0, 0]
+            width = widths[cheapest(lengths[index[:1]], widths)][0, 0]
             filler = np.full(batch_size - len(index), -1)
             yield SourceBatch(
                 *pad([pieces[i] for i in index], batch_size, int(width)),
                 np.concatenate([index, filler]).astype(np.int32),
             )
-
-
-def _smallest(lengths: np.ndarray, shapes: np.ndarray) -> np.ndarray:
-    """[N] the cheapest of `shapes` that holds each row."""
-    cost = shapes @ np.array(_COSTS[-shapes.shape[1] :])
-    return np.where((lengths[:, None] <= shapes).all(-1), cost, np.inf).argmin(1)
 
 
 def _lengths(sides: Sequence[list[list[int]]]) -> np.ndarray:

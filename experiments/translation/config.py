@@ -62,6 +62,10 @@ class TrainConfig:
     consistency: float = 0.0
     """R-Drop (Liang et al., 2021): the weight of the divergence between two draws of the dropout.
     0: off; else a step reads each pair twice."""
+    teacher: tuple[Path, ...] = ()
+    """Folders of trained models whose mean prediction is learnt, too (Kim and Rush, 2016)."""
+    teacher_weight: float = 0.5
+    """How much of the loss is the teacher's."""
     precision: Precision = "float32"
     """bfloat16: products of roundings, summed in float32; all else stays float32."""
     patience: int = 0
@@ -86,6 +90,8 @@ class TrainConfig:
             data, model = fields.pop("data"), fields.pop("model")
             data["path"] = None if data["path"] is None else Path(data["path"])
             data["columns"] = tuple(data["columns"])
+            # A run of before there were teachers has none.
+            fields["teacher"] = tuple(map(Path, fields.get("teacher", ())))
             return TrainConfig(data=DataConfig(**data), model=ModelConfig(**model), **fields)
         except json.JSONDecodeError as error:
             raise ValueError(f"not JSON, perhaps cut short: {error}") from error
@@ -103,6 +109,7 @@ _RANGES = {
     "above 0 and finite": "learning_rate",
     "at least 0": "save_seconds",
     "at least 0 and finite": "weight_decay consistency",
+    "in [0, 1]": "teacher_weight",
     "in [0, 1)": "dropout weight_dropout word_dropout bpe_dropout label_smoothing",
 }
 
@@ -115,6 +122,11 @@ def _check(config: TrainConfig) -> None:
         raise ValueError(
             f"attention={model.attention} compares decoder and memory features, so decoder must "
             f"be twice encoder; got {model.decoder} and {model.encoder}"
+        )
+    if config.teacher and data.bpe_dropout:
+        raise ValueError(
+            f"a teacher reads the training pairs once, in one way of splitting them; got "
+            f"bpe_dropout={data.bpe_dropout}"
         )
     if data.source == data.target:
         raise ValueError(f"source and target are both {data.source!r}")

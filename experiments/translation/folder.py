@@ -2,6 +2,7 @@
 
 config.json            the training configuration
 source.spm target.spm  the sentencepiece models (the same bytes where the vocabulary is joint)
+teacher.npz            what the teachers predicted, where there are any
 checkpoints/           training state, latest and best
 metrics.jsonl          the curves          tensorboard/  the same, for TensorBoard
 plots/                 learning curves, attention maps

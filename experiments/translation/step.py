@@ -59,6 +59,7 @@ def make_step(
                     batch,
                     bos=BOS,
                     label_smoothing=config.label_smoothing,
+                    teacher_weight=config.teacher_weight,
                     consistency=config.consistency,
                     keys=keys,
                 )

@@ -16,10 +16,11 @@ from experiments.common.settings import check_same_run
 from experiments.translation.batches import Batches
 from experiments.translation.config import TrainConfig
 from experiments.translation.data import load_data
+from experiments.translation.distillation import SoftTargets, Teacher, soft_targets
 from experiments.translation.folder import ModelFolder, init_params
 from experiments.translation.model import Params
 from experiments.translation.step import TrainState, make_optimizer, make_step
-from experiments.translation.tokenizer import train_vocabularies
+from experiments.translation.tokenizer import Vocabularies, train_vocabularies
 from experiments.translation.validate import Validator
 
 
@@ -56,6 +57,9 @@ def train(config: TrainConfig, path: Path) -> ModelFolder:
     translator = folder.translator(config, vocabularies)
     if not folder.exists:  # not earlier: settings that fail above leave no folder behind
         folder.create(config, vocabularies)
+    soft = None
+    if config.teacher:
+        soft = _soft_targets(config, folder, vocabularies, batches, mesh)
     optimizer = make_optimizer(config, len(batches))
     params: Any = init_params(translator, config.seed)
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
@@ -75,7 +79,7 @@ def train(config: TrainConfig, path: Path) -> ModelFolder:
     if first < len(batches) and not course.stopped_early:
         fit(
             state,
-            (shard(batch, mesh) for batch in stream),
+            (shard(soft.attached(batch) if soft else batch, mesh) for batch in stream),
             make_step(translator, optimizer, config, mesh),
             _validation(Validator(translator, vocabularies, data["val"], mesh, config.batch_size)),
             plan=Plan(
@@ -93,6 +97,20 @@ def train(config: TrainConfig, path: Path) -> ModelFolder:
             position=stream.get_state,
         )
     return folder
+
+
+def _soft_targets(
+    config: TrainConfig,
+    folder: ModelFolder,
+    vocabularies: Vocabularies,
+    batches: Batches,
+    mesh: Mesh,
+) -> SoftTargets:
+    """Kept in the folder: going on needs no teacher, and does not wait for it again."""
+    path = folder.path / "teacher.npz"
+    if not path.exists():
+        soft_targets(Teacher(config.teacher, vocabularies, mesh), batches).write(path)
+    return SoftTargets.read(path)
 
 
 def _validation(validator: Validator) -> Callable[[TrainState, int], Validation]:

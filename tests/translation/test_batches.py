@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.common.errors import UserError
-from experiments.translation.batches import Batches, choose_shapes, evaluation_batches
+from experiments.translation.batches import Batches, evaluation_batches
 from experiments.translation.tokenizer import EOS, PAD, UNK, train_vocabularies
 
 B = 16
@@ -41,9 +41,12 @@ def batches(request, pairs, vocabularies):
 
 def texts(batch, vocabularies):
     """The sentences of a batch, after a look at its form."""
-    assert all(field.dtype == np.int32 for field in batch)
+    *fields, soft = batch
+    assert all(field.dtype == np.int32 for field in fields)
+    assert soft is None
+    assert ((batch.pair < 0) == (batch.target_length == 0)).all()
     sides = []
-    for ids, lengths, tokenizer in zip(batch[::2], batch[1::2], vocabularies, strict=True):
+    for ids, lengths, tokenizer in zip(fields[:3:2], fields[1:4:2], vocabularies, strict=True):
         assert ids.shape[0] == lengths.shape[0] == B
         for row, length in zip(ids, lengths, strict=True):
             assert (row[length:] == PAD).all()
@@ -137,28 +140,6 @@ def test_long_pairs_are_counted(pairs, vocabularies):
 def test_arguments(name, pairs, vocabularies):
     with pytest.raises(UserError, match=f"{name} must be at least 1; got 0"):
         Batches(pairs, vocabularies, **({"batch_size": B} | {name: 0}))
-
-
-def test_shapes_hold_all_and_are_hard_to_better():
-    draw = np.random.default_rng(0)
-    target = draw.integers(1, 25, 400)
-    lengths = np.stack([np.maximum(1, target + draw.integers(-3, 4, 400)), target], axis=1)
-
-    def cost(shapes):
-        fits = (lengths[:, None] <= shapes).all(-1)
-        return np.where(fits, shapes @ [1, 4], np.inf).min(1).sum()
-
-    best = np.inf
-    for count in range(1, 7):
-        shapes = choose_shapes(lengths, count)
-        assert len(shapes) <= count
-        assert cost(shapes) <= best
-        best = cost(shapes)
-        for _ in range(300):  # no small change of a shape is a better one
-            other = shapes.copy()
-            other[draw.integers(len(other)), draw.integers(2)] += draw.choice([-1, 1])
-            assert cost(other) >= best
-    assert choose_shapes(np.array([[3, 4]]), 8).tolist() == [[3, 4]]
 
 
 def test_evaluation_batches_keep_track(pairs, vocabularies):

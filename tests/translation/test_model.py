@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import recurrax as rx
-from experiments.translation.batches import Batch
+from experiments.translation.batches import Batch, Soft
 from experiments.translation.loss import batch_loss
 from experiments.translation.model import ModelConfig, Translator
 from experiments.translation.tokenizer import BOS, EOS, PAD
@@ -131,6 +131,35 @@ def test_loss_is_the_cross_entropy_with_smoothed_labels(batch):
 
 
 @x64()
+def test_a_teacher_s_share_of_the_loss(batch):
+    translator, params = make()
+    draw, weight = np.random.default_rng(6), 0.3
+    pieces = np.stack([[draw.permutation(V)[:3] for _ in range(T)] for _ in range(B)])
+    soft = Soft(draw.dirichlet(np.ones(4), (B, T))[..., :3], pieces.astype(np.int32))
+    inputs = np.concatenate([np.full((B, 1), BOS, np.int32), batch.target[:, :-1]], axis=1)
+
+    @jax.jit
+    def both(params, batch, inputs):
+        ys, _ = jax.vmap(lambda *row: translator.teach(params, *row))(*batch[:2], inputs)
+        settings = {"label_smoothing": SMOOTHING, "teacher_weight": weight}
+        found, _ = batch_loss(translator, params, batch, bos=BOS, **settings)
+        return found, translator.logits(params, ys)
+
+    found, logits = both(params, batch._replace(soft=soft), inputs)
+    expected = 0.0
+    for row, length in enumerate(batch.target_length):
+        for t in range(length):
+            z = np.array(logits[row, t])
+            wanted = np.full(V, (1 - weight) * SMOOTHING / V)
+            wanted[batch.target[row, t]] += (1 - weight) * (1 - SMOOTHING)
+            wanted += weight * (1 - soft.probabilities[row, t].sum()) / V
+            wanted[pieces[row, t]] += weight * soft.probabilities[row, t]
+            np.testing.assert_allclose(wanted.sum(), 1)
+            expected -= wanted @ (z - np.log(np.exp(z).sum()))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@x64()
 def test_consistency_adds_the_divergence_of_two_draws_of_the_dropout(batch):
     translator, params = make(dropout=0.3)
     inputs = np.concatenate([np.full((B, 1), BOS, np.int32), batch.target[:, :-1]], axis=1)
@@ -175,11 +204,12 @@ def test_rows_of_length_zero_count_nothing(batch):
         nothing = np.zeros(B, np.int32)
         other = random_batch([S] * B, [T] * B, seed=seed)
         other = other._replace(source_length=nothing, target_length=nothing)
-        sides = [
-            np.where(empty.reshape(-1, *[1] * (mine.ndim - 1)), its, mine)
-            for mine, its in zip(batch, other, strict=True)
-        ]
-        return gradient(params, Batch(*sides))
+        mixed = jax.tree.map(
+            lambda mine, its: np.where(empty.reshape(-1, *[1] * (mine.ndim - 1)), its, mine),
+            batch,
+            other,
+        )
+        return gradient(params, mixed)
 
     whole = gradient(params, batch)
     halves = only([0, 2]), only([1, 3])
