@@ -12,14 +12,13 @@ from recurrax.compose.layers import (
     as_model,
     check_aligned,
     entries_of,
-    first_step,
     is_model,
     keys_of,
     model_of,
     states_of,
 )
-from recurrax.core import PyTree, SequenceModel, as_cell, check_length, split_key
-from recurrax.scan.unroll import time_steps, unroll
+from recurrax.core import PyTree, SequenceModel, check_length, split_key
+from recurrax.scan.unroll import time_steps
 
 
 def reverse(layer: Any) -> SequenceModel:
@@ -41,19 +40,7 @@ def reverse(layer: Any) -> SequenceModel:
     >>> print(rx.reverse(total).apply((), jnp.array([1.0, 2.0, 3.0, 9.0]), length=3)[1])
     [6. 5. 3. 0.]
     """
-    if is_model(layer):
-        return _turned_round(layer)
-    cell = as_cell(layer)
-
-    def init(key: jax.Array, xs: PyTree) -> PyTree:
-        return cell.init(key, first_step(xs))
-
-    def apply(params, xs, *, state=None, length=None, resets=None, key=None):
-        return unroll(
-            cell, params, xs, state=state, length=length, resets=resets, reverse=True, key=key
-        )
-
-    return SequenceModel(init, apply, f"reverse({cell})")
+    return _turned_round(layer) if is_model(layer) else as_model(layer, reverse=True)
 
 
 def _turned_round(model: SequenceModel) -> SequenceModel:

@@ -30,13 +30,46 @@ def is_model(layer: Any) -> bool:
     return callable(getattr(layer, "init", None)) and callable(getattr(layer, "apply", None))
 
 
-def as_model(layer: Any) -> SequenceModel:
+def as_model(
+    layer: Any,
+    *,
+    reverse: bool = False,
+    checkpoint: Any = None,
+    precision: Any = None,
+    method: str | None = None,
+) -> SequenceModel:
     """A cell as the sequence model that unrolls it; a sequence model as it is.
 
+    How the cell is computed is an argument here as in `unroll`, so that each layer of a network
+    can have its own.
+
+    Args:
+      layer: a cell, or a sequence model, which takes none of the options.
+      reverse, checkpoint, precision, method: of `rx.unroll`.
+
     Raises:
-      TypeError: `layer` is neither.
+      TypeError: `layer` is neither; or it is a sequence model, and there are options.
+
+    >>> import jax, jax.numpy as jnp, recurrax as rx
+    >>> model = rx.serial(
+    ...     rx.as_model(rx.min_gru(8), method="associative"),
+    ...     rx.as_model(rx.lstm(4), checkpoint="sqrt"),
+    ... )
+    >>> model
+    serial(min_gru(8), lstm(4))
+    >>> params = model.init(jax.random.key(0), jnp.ones((5, 3)))
+    >>> model.apply(params, jnp.ones((5, 3)))[1].shape
+    (5, 4)
     """
+    options = {"checkpoint": checkpoint, "precision": precision, "method": method}
     if is_model(layer):
+        given = [name for name, value in options.items() if value is not None]
+        if given or reverse:
+            raise TypeError(
+                f"as_model: {', '.join(given) or 'reverse'} is how a cell is unrolled, and {layer} "
+                f"is a model of sequences: give it to the cells within"
+                + ("; rx.reverse turns a model round" if reverse else "")
+            )
         return layer
     cell = as_cell(layer)
 
@@ -44,9 +77,10 @@ def as_model(layer: Any) -> SequenceModel:
         return cell.init(key, first_step(xs))
 
     def apply(params, xs, *, state=None, length=None, resets=None, key=None):
-        return unroll(cell, params, xs, state=state, length=length, resets=resets, key=key)
+        given = {"state": state, "length": length, "resets": resets, "key": key}
+        return unroll(cell, params, xs, reverse=reverse, **given, **options)
 
-    return SequenceModel(init, apply, repr(cell))
+    return SequenceModel(init, apply, f"reverse({cell})" if reverse else repr(cell))
 
 
 def model_of(layers: Iterable[Any], init: Any, apply: Any, name: str) -> SequenceModel:
