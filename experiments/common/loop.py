@@ -52,6 +52,8 @@ class Plan(NamedTuple):
     """Stop after so many epochs without a better metric; 0: never."""
     save_seconds: float = 300.0
     """Also save within an epoch, this often."""
+    unit: str = "tokens"
+    """What the metric "tokens" counts, for the progress bar."""
     advice: str = ""
     """What to try where training diverges."""
 
@@ -111,7 +113,7 @@ def fit(
         claimed(folder),
         MetricsLog(folder, resume_step=first or None) as log,
         graceful_interrupts() as stop,
-        Progress(plan.steps, initial=first) as progress,
+        Progress(plan.steps, initial=first, unit=plan.unit) as progress,
     ):
         for number in range(first + 1, plan.steps + 1):
             state, metrics = step(state, next(batches))

@@ -13,13 +13,14 @@ from tqdm import tqdm
 
 
 class Progress:
-    """Steps, tokens/s, loss and time left; a context manager.
+    """Steps, tokens (or another unit) a second, loss and time left; a context manager.
 
     The rates are those of the last minute or so, without the time spent in `paused` blocks.
 
     Args:
       total: number of steps of the whole run.
       initial: steps that were done before, by the run that this one resumes.
+      unit: what a step is done on, and counted in.
       line_seconds: least time between two lines where stderr is not a terminal.
       file: where to write; stderr unless given.
       clock: a clock in seconds, for tests.
@@ -30,12 +31,14 @@ class Progress:
         total: int,
         *,
         initial: int = 0,
+        unit: str = "tokens",
         line_seconds: float = 20.0,
         file: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
         self._file = sys.stderr if file is None else file
         self._total, self._step, self._tokens, self._clock = total, initial, 0, clock
+        self._unit = unit
         self._marks = deque([(clock(), initial, 0)], maxlen=64)  # (time, steps, tokens)
         self._bar: Any = None
         self._interval = line_seconds
@@ -110,7 +113,7 @@ class Progress:
         rate = (self._step - steps) / seconds
         parts = [] if loss is None else [f"loss {float(loss):.4f}"]
         if self._tokens:
-            parts.append(f"{(self._tokens - tokens) / seconds:,.0f} tokens/s")
+            parts.append(f"{(self._tokens - tokens) / seconds:,.0f} {self._unit}/s")
         if rate > 0:
             parts.append(f"{_clock_time((self._total - self._step) / rate)} left")
         return ", ".join(parts)

@@ -1,0 +1,1 @@
+"""The data of each use: how real ones are read, and how some are generated."""
