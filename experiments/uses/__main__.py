@@ -12,7 +12,6 @@ experiments/uses/README.md.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,13 +32,12 @@ USES = [
     "handwriting",
     "genome",
 ]
-USES = [name for name in USES if importlib.util.find_spec(f"experiments.uses.{name}")]  # TODO
-"""Modules of this folder; the class of each is its name, capitalised."""
+"""Folders; the class in the `use.py` of each is its name, capitalised."""
 
 
 def find(name: str) -> Any:
     """The class of a use."""
-    return getattr(importlib.import_module(f"experiments.uses.{name}"), name.capitalize())
+    return getattr(importlib.import_module(f"experiments.uses.{name}.use"), name.capitalize())
 
 
 def main() -> None:

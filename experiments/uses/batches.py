@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.common.buckets import choose_shapes, shuffled_epoch
 from experiments.common.devices import data_mesh, over_rows, replicate, shard
-from experiments.uses.use import Example, Examples
+from experiments.uses.contract import Example, Examples
 
 
 class Batches:

@@ -18,9 +18,9 @@ from experiments.common.plots import learning_curves
 from experiments.common.settings import check_same_run
 from experiments.common.tables import table
 from experiments.uses.batches import Batches
+from experiments.uses.contract import Data, Use
 from experiments.uses.settings import Settings
 from experiments.uses.step import TrainState, init_state, make_optimizer, make_step
-from experiments.uses.use import Data, Use
 
 
 def run(kind: type[Use], settings: Settings, path: Path) -> dict[str, Any]:

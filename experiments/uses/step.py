@@ -12,8 +12,8 @@ from jax.sharding import Mesh, PartitionSpec
 
 import recurrax as rx
 from experiments.common.schedules import make_schedule
+from experiments.uses.contract import Use
 from experiments.uses.settings import Settings
-from experiments.uses.use import Use
 
 
 class TrainState(NamedTuple):

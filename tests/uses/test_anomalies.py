@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from experiments.common.errors import UserError
-from experiments.uses import detection
-from experiments.uses.anomalies import Anomalies
-from experiments.uses.data import anomalies as source
+from experiments.uses.anomalies import data as source
+from experiments.uses.anomalies import detection
+from experiments.uses.anomalies.use import Anomalies
+from experiments.uses.contract import Example, Examples
 from experiments.uses.settings import Settings
-from experiments.uses.use import Example, Examples
 
 
 def test_generated_series_are_the_same_for_a_seed_and_others_for_another():

@@ -11,12 +11,12 @@ from PIL import Image
 
 import recurrax as rx
 from experiments.common.errors import UserError
-from experiments.uses import captioning
-from experiments.uses.data import captioning as source
-from experiments.uses.data.captioning import COLOURS, RELATIONS, SHAPES, THINGS, generate, read
-from experiments.uses.data.words import BEGIN, END, UNKNOWN, Vocabulary
+from experiments.uses.captioning import data as source
+from experiments.uses.captioning import use as captioning
+from experiments.uses.captioning.data import COLOURS, RELATIONS, SHAPES, THINGS, generate, read
+from experiments.uses.contract import Data, Examples
 from experiments.uses.settings import Settings
-from experiments.uses.use import Data, Examples
+from experiments.uses.words import BEGIN, END, UNKNOWN, Vocabulary
 
 
 def parsed(words: tuple[str, ...]) -> list[tuple[str, str, str, str]]:

@@ -9,7 +9,7 @@ import pytest
 
 from experiments.uses.__main__ import USES, find
 from experiments.uses.batches import lengths, padded
-from experiments.uses.use import Data, Examples
+from experiments.uses.contract import Data, Examples
 
 FEW = 4
 

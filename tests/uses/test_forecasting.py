@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from experiments.common.errors import UserError
-from experiments.uses import windows
-from experiments.uses.data import forecasting as source
-from experiments.uses.forecasting import PATHS, Forecasting, gaussian_nats
+from experiments.uses.contract import Example, Examples
+from experiments.uses.forecasting import data as source
+from experiments.uses.forecasting import windows
+from experiments.uses.forecasting.use import PATHS, Forecasting, gaussian_nats
 from experiments.uses.settings import Settings
-from experiments.uses.use import Example, Examples
 
 ROWS = [100 + 3 * row + 10 * (row % 4 == 0) for row in range(48)]
 

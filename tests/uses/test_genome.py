@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from experiments.common.errors import UserError
-from experiments.uses.data.genome import KINDS, Strand, complement, decode, encode, generate, read
-from experiments.uses.genome import Genome, draw_places, draw_sequences, scores_of
+from experiments.uses.contract import Data, Example, Examples
+from experiments.uses.genome.data import KINDS, Strand, complement, decode, encode, generate, read
+from experiments.uses.genome.use import Genome, draw_places, draw_sequences, scores_of
 from experiments.uses.settings import Settings
-from experiments.uses.use import Data, Example, Examples
 from tests.support import x64
 
 PAIRS = {"A": "T", "T": "A", "C": "G", "G": "C"}

@@ -10,12 +10,12 @@ import pytest
 
 import recurrax as rx
 from experiments.common.errors import UserError
-from experiments.uses.data import handwriting as source
-from experiments.uses.drawings import draw_density, draw_rows, strokes
-from experiments.uses.handwriting import GAUSSIANS, About, Handwriting
-from experiments.uses.mixture import draw, expectation, log_density, mixture
+from experiments.uses.contract import Data, Example, Examples
+from experiments.uses.handwriting import data as source
+from experiments.uses.handwriting.drawings import draw_density, draw_rows, strokes
+from experiments.uses.handwriting.mixture import draw, expectation, log_density, mixture
+from experiments.uses.handwriting.use import GAUSSIANS, About, Handwriting
 from experiments.uses.settings import Settings
-from experiments.uses.use import Data, Example, Examples
 from tests.support import x64
 
 

@@ -13,11 +13,11 @@ import pytest
 
 import recurrax as rx
 from experiments.common.errors import UserError
-from experiments.uses.data import music as source
-from experiments.uses.midi import draw_rolls, write_midi
-from experiments.uses.music import CONTINUATION, Music, measures
+from experiments.uses.contract import Example
+from experiments.uses.music import data as source
+from experiments.uses.music.midi import draw_rolls, write_midi
+from experiments.uses.music.use import CONTINUATION, Music, measures
 from experiments.uses.settings import Settings
-from experiments.uses.use import Example
 
 SCALES = [
     {(tonic + step) % 12 for step in steps}
@@ -101,7 +101,7 @@ def test_reads_rolls(tmp_path: Path, zipped: bool):
     ("content", "told"),
     [
         (None, "holds no"),
-        (gzip.compress(json.dumps(SPLITS).encode())[:-9], "cut short"),
+        (gzip.compress(json.dumps(SPLITS).encode(), mtime=0)[:-9], "cut short"),
         (json.dumps(SPLITS)[:-5].encode(), "cut short"),
         (b"[]", "splits"),
         (json.dumps({**SPLITS, "train": [[[-1], []]]}).encode(), "no note"),

@@ -12,10 +12,10 @@ from experiments.common.errors import Interrupted, UserError
 from experiments.common.files import read_json
 from experiments.uses import run as running
 from experiments.uses.batches import Batches, Predictor, lengths
+from experiments.uses.contract import Examples
 from experiments.uses.run import run
-from experiments.uses.sentiment import Sentiment
+from experiments.uses.sentiment.use import Sentiment
 from experiments.uses.settings import Settings
-from experiments.uses.use import Examples
 from tests.support import programs_on_disk
 
 SETTINGS = dataclasses.replace(

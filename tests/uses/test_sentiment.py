@@ -5,7 +5,7 @@ import zipfile
 import pytest
 
 from experiments.common.errors import UserError
-from experiments.uses.data.sentiment import _BAD, _GOOD, Review, generate, read
+from experiments.uses.sentiment.data import _BAD, _GOOD, Review, generate, read
 
 
 def test_the_last_opinion_counts():

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from experiments.common.errors import UserError
-from experiments.uses import speech
-from experiments.uses.data import speech as source
-from experiments.uses.data.speech import RATE, Recording, parts, read, spectra, strings
+from experiments.uses.contract import Data, Example, Examples
 from experiments.uses.settings import Settings
-from experiments.uses.use import Data, Example, Examples
+from experiments.uses.speech import data as source
+from experiments.uses.speech import use as speech
+from experiments.uses.speech.data import RATE, Recording, parts, read, spectra, strings
 
 
 def tones(samples: np.ndarray) -> tuple[float, float]:

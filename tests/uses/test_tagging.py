@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from experiments.common.errors import UserError
-from experiments.uses.data.tagging import TAGS, Sentence, generate, read
-from experiments.uses.data.words import UNKNOWN, Vocabulary
+from experiments.uses.contract import Data, Example, Examples
 from experiments.uses.settings import Settings
-from experiments.uses.tagging import About, Tagging, confusion_matrix, examples, marked, scores
-from experiments.uses.use import Data, Example, Examples
+from experiments.uses.tagging.data import TAGS, Sentence, generate, read
+from experiments.uses.tagging.use import About, Tagging, confusion_matrix, examples, marked, scores
+from experiments.uses.words import UNKNOWN, Vocabulary
 
 WORD_CLASSES = {
     "DET": "the a no every",

@@ -24,9 +24,9 @@ import numpy as np
 import recurrax as rx
 from experiments.common.plots import COLOURS, save
 from experiments.uses.batches import Predictor
-from experiments.uses.data import speech as source
+from experiments.uses.contract import Data, Example, Examples
 from experiments.uses.settings import Settings
-from experiments.uses.use import Data, Example, Examples
+from experiments.uses.speech import data as source
 
 BLANK = 10
 """The label behind the digits."""

@@ -27,10 +27,9 @@ import recurrax as rx
 from experiments.common.plots import COLOURS, save
 from experiments.common.tables import table
 from experiments.uses.batches import Predictor
-from experiments.uses.data import forecasting as source
-from experiments.uses.settings import Settings
-from experiments.uses.use import Data, Example, Examples
-from experiments.uses.windows import (
+from experiments.uses.contract import Data, Example, Examples
+from experiments.uses.forecasting import data as source
+from experiments.uses.forecasting.windows import (
     BEFORE,
     BEST,
     HORIZONS,
@@ -47,6 +46,7 @@ from experiments.uses.windows import (
     value_before,
     windows,
 )
+from experiments.uses.settings import Settings
 
 PATHS = 100
 _MOST = 6000, 500, 2000

@@ -135,9 +135,9 @@ def generate(seed: int, count: int = 6000) -> Strands:
     The other strand's are seen as their complements and from right to left.
 
     What must be learnt: to find words of six letters, and to remember at one which of the others
-    came before it. It is a fair test because all classes have the same four words once each, as
-    far apart and about equally often at each place: neither which words there are nor what stands
-    where tells, only their order.
+    came before it. It is a fair test because all classes have the same four words once each and as
+    far apart: which words there are does not tell, only their order. Of two words in order the
+    first is further left on the average, so what stands where tells a part: half the classes.
     """
     draw = random.Random(f"genome {seed}")
     return Strands([_boxes(draw, number % 3) for number in range(count)], KINDS)

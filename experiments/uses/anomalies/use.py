@@ -24,9 +24,8 @@ import numpy as np
 import recurrax as rx
 from experiments.common.plots import COLOURS, save
 from experiments.common.tables import table
-from experiments.uses.batches import Predictor
-from experiments.uses.data import anomalies as source
-from experiments.uses.detection import (
+from experiments.uses.anomalies import data as source
+from experiments.uses.anomalies.detection import (
     AHEAD,
     TEST,
     TRAIN,
@@ -37,8 +36,9 @@ from experiments.uses.detection import (
     measures,
     moving_average,
 )
+from experiments.uses.batches import Predictor
+from experiments.uses.contract import Data, Example, Examples
 from experiments.uses.settings import Settings
-from experiments.uses.use import Data, Example, Examples
 
 CHUNK = 128
 """Rows of a training example; each begins in the middle of the one before."""

@@ -23,11 +23,11 @@ import optax
 import recurrax as rx
 from experiments.common.plots import save
 from experiments.uses.batches import Predictor
-from experiments.uses.data import tagging as source
-from experiments.uses.data.splits import split
-from experiments.uses.data.words import UNKNOWN, Vocabulary
+from experiments.uses.contract import Data, Example, Examples
 from experiments.uses.settings import Settings
-from experiments.uses.use import Data, Example, Examples
+from experiments.uses.splits import split
+from experiments.uses.tagging import data as source
+from experiments.uses.words import UNKNOWN, Vocabulary
 
 FIRST, LAST = 4, 8
 """Letters that are read of a longer word, at its beginning and at its end."""

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.uses.data.forecasting import Table
-from experiments.uses.use import Examples
+from experiments.uses.contract import Examples
+from experiments.uses.forecasting.data import Table
 
 HORIZONS = (3, 6, 12, 24)
 """Those of Lai et al. (2018)."""

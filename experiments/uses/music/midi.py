@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.common.files import write_file
 from experiments.common.plots import COLOURS, save
-from experiments.uses.data.music import LOWEST
+from experiments.uses.music.data import LOWEST
 
 
 def write_midi(roll: np.ndarray, path: Path, *, steps_per_minute: float = 90) -> None:

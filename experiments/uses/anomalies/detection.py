@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from experiments.uses.use import Examples
+from experiments.uses.contract import Examples
 
 AHEAD = 8
 """L."""

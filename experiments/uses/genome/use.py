@@ -22,10 +22,10 @@ from sklearn.metrics import precision_recall_fscore_support
 import recurrax as rx
 from experiments.common.plots import save
 from experiments.uses.batches import Predictor
-from experiments.uses.data import genome as source
-from experiments.uses.data.splits import split
+from experiments.uses.contract import Data, Example, Examples
+from experiments.uses.genome import data as source
 from experiments.uses.settings import Settings
-from experiments.uses.use import Data, Example, Examples
+from experiments.uses.splits import split
 
 
 class Params(NamedTuple):
@@ -165,9 +165,13 @@ def _examples(groups: list[list[source.Strand]]) -> Examples:
 def scores_of(right: Any, found: Any, classes: Sequence[str]) -> dict[str, float]:
     """Accuracy, the mean of the classes' F1, and the recall and F1 of each."""
     labels = np.arange(len(classes))
-    _, recall, f1, _ = precision_recall_fscore_support(
-        np.asarray(right), np.asarray(found), labels=labels, zero_division=0
+    measured: Any = precision_recall_fscore_support(
+        np.asarray(right),
+        np.asarray(found),
+        labels=labels,
+        zero_division=0,  # pyright: ignore[reportArgumentType] - inferred from the default "warn"
     )
+    _, recall, f1, _ = measured
     scores = {"accuracy": float(np.mean(np.equal(right, found))), "f1": float(np.mean(f1))}
     for label, name in enumerate(classes):
         scores |= {f"recall {name}": float(recall[label]), f"f1 {name}": float(f1[label])}

@@ -23,12 +23,12 @@ import numpy as np
 
 import recurrax as rx
 from experiments.uses.batches import Predictor
-from experiments.uses.data import handwriting as source
-from experiments.uses.data.splits import split
-from experiments.uses.drawings import draw_density, draw_rows
-from experiments.uses.mixture import Mixture, draw, expectation, log_density, mixture
+from experiments.uses.contract import Data, Example, Examples
+from experiments.uses.handwriting import data as source
+from experiments.uses.handwriting.drawings import draw_density, draw_rows
+from experiments.uses.handwriting.mixture import Mixture, draw, expectation, log_density, mixture
 from experiments.uses.settings import Settings
-from experiments.uses.use import Data, Example, Examples
+from experiments.uses.splits import split
 
 GAUSSIANS, COLUMNS, BIASES = 20, 10, (0.0, 0.5, 1.0)
 _PENS = 3

@@ -15,11 +15,11 @@ import optax
 
 import recurrax as rx
 from experiments.uses.batches import Predictor
-from experiments.uses.data import sentiment as source
-from experiments.uses.data.splits import split
-from experiments.uses.data.words import Vocabulary
+from experiments.uses.contract import Data, Example, Examples
+from experiments.uses.sentiment import data as source
 from experiments.uses.settings import Settings
-from experiments.uses.use import Data, Example, Examples
+from experiments.uses.splits import split
+from experiments.uses.words import Vocabulary
 
 
 class Params(NamedTuple):

@@ -23,11 +23,11 @@ import optax
 
 import recurrax as rx
 from experiments.uses.batches import Predictor
-from experiments.uses.data import music as source
-from experiments.uses.data.splits import split
-from experiments.uses.midi import draw_rolls, write_midi
+from experiments.uses.contract import Data, Example, Examples
+from experiments.uses.music import data as source
+from experiments.uses.music.midi import draw_rolls, write_midi
 from experiments.uses.settings import Settings
-from experiments.uses.use import Data, Example, Examples
+from experiments.uses.splits import split
 
 OPENING, CONTINUATION, PIECES = 16, 48, 4
 

@@ -26,12 +26,12 @@ from jax.flatten_util import ravel_pytree
 import recurrax as rx
 from experiments.translation.scoring import score as score_texts
 from experiments.uses.batches import Predictor
-from experiments.uses.caption_pictures import draw_attention, draw_captions
-from experiments.uses.data import captioning as source
-from experiments.uses.data.splits import split
-from experiments.uses.data.words import BEGIN, END, UNKNOWN, Vocabulary
+from experiments.uses.captioning import data as source
+from experiments.uses.captioning.pictures import draw_attention, draw_captions
+from experiments.uses.contract import Data, Example, Examples
 from experiments.uses.settings import Settings
-from experiments.uses.use import Data, Example, Examples
+from experiments.uses.splits import split
+from experiments.uses.words import BEGIN, END, UNKNOWN, Vocabulary
 
 SHIFT = 2
 """Pixels by which a picture to train on is shifted at random."""

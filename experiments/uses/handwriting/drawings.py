@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments.common.plots import COLOURS, save
-from experiments.uses.data.handwriting import DOWN
-from experiments.uses.mixture import Mixture, log_density
+from experiments.uses.handwriting.data import DOWN
+from experiments.uses.handwriting.mixture import Mixture, log_density
 
 
 def strokes(drawing: np.ndarray) -> list[np.ndarray]:
@@ -69,7 +70,7 @@ def draw_density(
 
     @jax.jit
     def density(found: Mixture, origin: np.ndarray) -> jax.Array:
-        return jax.vmap(log_density, in_axes=(None, 0))(found, (grid - origin) / scale)
+        return jax.vmap(log_density, in_axes=(None, 0))(found, jnp.asarray(grid - origin) / scale)
 
     log_p = np.full(len(grid), -np.inf)
     for step, origin in enumerate(before):

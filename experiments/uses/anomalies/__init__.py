@@ -1,0 +1,1 @@
+"""Many to many: where a series stops being itself."""

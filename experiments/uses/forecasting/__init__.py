@@ -1,0 +1,1 @@
+"""Many to many: the next values of a series, with an interval."""

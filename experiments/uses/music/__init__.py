@@ -1,0 +1,1 @@
+"""Many to many, and generation: which notes sound next?"""

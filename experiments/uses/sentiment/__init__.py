@@ -1,0 +1,1 @@
+"""Many to one: does a sentence speak well of a thing?"""

@@ -1,0 +1,1 @@
+"""Many to many, unaligned: spoken digits to what was said."""

@@ -1,0 +1,1 @@
+"""Many to many, aligned: parts of speech."""
