@@ -233,6 +233,7 @@ def test_compiling_is_timed_from_empty_caches(tmp_path, monkeypatch):
     assert f" {ratio:.2f} |" in (tmp_path / "compile.md").read_text()
 
 
+@pytest.mark.slow
 def test_memory_grows_as_the_method_says(tmp_path, monkeypatch, capsys):
     arguments = "memory --cell elman --batch 2 --features 4 --lengths 64 1024 --look-back 16"
     arguments += f" --methods none sqrt truncated rtrl odd --time --output {tmp_path}"

@@ -65,7 +65,10 @@ def test_a_run_learns_and_leaves_its_curve(trained, config):
     assert last_state(trained.path)[0] == STEPS
 
 
-@pytest.mark.parametrize(("bpe_dropout", "save_seconds"), [(0.0, 0.0), (0.2, 1e6)])
+@pytest.mark.parametrize(
+    ("bpe_dropout", "save_seconds"),
+    [(0.0, 0.0), pytest.param(0.2, 1e6, marks=pytest.mark.slow)],
+)
 def test_killed_anywhere_and_resumed_is_the_uninterrupted_run(
     config, trained, tmp_path, monkeypatch, bpe_dropout, save_seconds
 ):
