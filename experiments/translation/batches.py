@@ -29,7 +29,7 @@ class Soft(NamedTuple):
     """The likeliest pieces at each target position, as a teacher has it."""
 
     probabilities: np.ndarray
-    """[B, T, K]; what they leave of 1 belongs to all other pieces alike."""
+    """[B, T, K]; what they leave of 1 belongs to all pieces alike."""
     pieces: np.ndarray
     """[B, T, K]"""
 

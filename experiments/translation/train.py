@@ -20,7 +20,7 @@ from experiments.translation.distillation import SoftTargets, Teacher, soft_targ
 from experiments.translation.folder import ModelFolder, init_params
 from experiments.translation.model import Params
 from experiments.translation.step import TrainState, make_optimizer, make_step
-from experiments.translation.tokenizer import Vocabularies, train_vocabularies
+from experiments.translation.tokenizer import train_vocabularies
 from experiments.translation.validate import Validator
 
 
@@ -55,11 +55,15 @@ def train(config: TrainConfig, path: Path) -> ModelFolder:
     )
     mesh = data_mesh(config.batch_size)
     translator = folder.translator(config, vocabularies)
+    kept = path / "teacher.npz"
+    asked = bool(config.teacher) and not kept.exists()
+    teacher = Teacher(config.teacher, vocabularies, mesh) if asked else None
     if not folder.exists:  # not earlier: settings that fail above leave no folder behind
         folder.create(config, vocabularies)
-    soft = None
-    if config.teacher:
-        soft = _soft_targets(config, folder, vocabularies, batches, mesh)
+    if teacher is not None:
+        soft_targets(teacher, batches).write(kept)
+    # Kept in the folder: going on needs no teacher, and does not wait for it again.
+    soft = SoftTargets.read(kept) if config.teacher else None
     optimizer = make_optimizer(config, len(batches))
     params: Any = init_params(translator, config.seed)
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
@@ -97,20 +101,6 @@ def train(config: TrainConfig, path: Path) -> ModelFolder:
             position=stream.get_state,
         )
     return folder
-
-
-def _soft_targets(
-    config: TrainConfig,
-    folder: ModelFolder,
-    vocabularies: Vocabularies,
-    batches: Batches,
-    mesh: Mesh,
-) -> SoftTargets:
-    """Kept in the folder: going on needs no teacher, and does not wait for it again."""
-    path = folder.path / "teacher.npz"
-    if not path.exists():
-        soft_targets(Teacher(config.teacher, vocabularies, mesh), batches).write(path)
-    return SoftTargets.read(path)
 
 
 def _validation(validator: Validator) -> Callable[[TrainState, int], Validation]:

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import tyro
 
 from experiments.common.devices import use_all_cores
-from experiments.common.errors import run_main
+from experiments.common.errors import UserError, run_main
 
 USES = [
     "sentiment",
@@ -47,12 +47,15 @@ def main() -> None:
     commands: Any = {name: _command(name, use) for name, use in uses.items()}
     if len(sys.argv) == 1:
         sys.argv.append("--help")
-    name, settings, folder = tyro.extras.subcommand_cli_from_dict(
-        commands,
-        prog="python -m experiments.uses",
-        description=__doc__,
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+    try:
+        name, settings, folder = tyro.extras.subcommand_cli_from_dict(
+            commands,
+            prog="python -m experiments.uses",
+            description=__doc__,
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
+    except ValueError as error:  # a setting out of its range
+        raise UserError(f"{error}.") from error
     use_all_cores()
     from experiments.uses.run import run  # only now: it takes JAX's devices into use
 

@@ -83,6 +83,8 @@ def test_a_student_learns_and_goes_on_without_its_teacher(config, trained, tmp_p
     monkeypatch.setattr("experiments.translation.train.Teacher", None)
     with pytest.raises(TypeError):  # the teacher is asked where its predictions are not kept
         train(taught, part.path)
+    assert not part.path.exists()
+    part.path.mkdir()
     (part.path / "teacher.npz").write_bytes((whole.path / "teacher.npz").read_bytes())
     train(taught, part.path)
     assert part.checkpoints(taught).steps() == steps

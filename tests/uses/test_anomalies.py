@@ -200,11 +200,17 @@ def test_measures_count_windows_alarms_and_pairs():
 
 def test_naive_forecasts():
     x = np.arange(30.0)[:, None] ** 2
-    assert (detection.last_value(x)[7] == 49).all()
-    average = detection.moving_average(x)
+    assert (detection.last_value(x, x)[7] == 49).all()
+    average = detection.moving_average(x, x)
     assert average.shape == (30, detection.AHEAD)
     assert math.isclose(average[20, 3], np.mean(x[11:21, 0]))
     assert math.isclose(average[1, 0], 0.1)
+    rows = np.arange(200)
+    beats = np.sin(2 * np.pi * rows / 15)[:, None] + 0.001 * np.cos(rows)[:, None]
+    belongs = np.repeat([[detection.TRAIN, 0], [detection.TEST, 0]], 100, axis=0)
+    before = detection.period_before(beats, belongs)
+    np.testing.assert_array_equal(before[150], beats[150 + 1 - 15 : 150 + 9 - 15, 0])
+    assert (before[3, :5] == beats[3]).all()  # nothing is known of a period before
 
 
 def test_the_loss_counts_every_forecast_whose_value_is_known():

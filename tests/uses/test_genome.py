@@ -70,11 +70,16 @@ def test_reading_splice_junctions(tmp_path):
     packed = tmp_path / "splice.arff.gz"
     packed.write_bytes(gzip.compress(arff(ROWS).encode()))
     assert read(packed) == (WANTED, ("EI", "IE", "N"))
-    # Equal sequences stay together, whatever their classes.
-    data = Genome.load(packed, 0)
-    assert sum(len(split.xs) for split in data[:3]) == 3
-    sizes = sorted(len(split.xs) for split in data[:3])
-    assert sizes[-1] >= 2
+    with pytest.raises(UserError, match="2 examples are too few to be split in three"):
+        Genome.load(packed, 0)  # equal sequences count as one
+
+
+def test_equal_sequences_stay_in_one_split(tmp_path):
+    letters = [("ACGT"[i % 4] + "ACGT"[i // 4]) * 30 for i in range(12)]
+    rows = [row(one, label) for one in letters for label in ("N", "EI", "IE")]
+    (tmp_path / "splice.arff").write_text(arff(rows))
+    seen = [{x.tobytes() for x in split.xs} for split in Genome.load(tmp_path, 0)[:3]]
+    assert sum(map(len, seen)) == len(set.union(*seen)) == 12
 
 
 def test_reading_promoters(tmp_path):

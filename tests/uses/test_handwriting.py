@@ -224,14 +224,19 @@ def test_loss_is_in_the_units_of_the_data(use, params):
 
 
 def test_baseline_is_a_density_too(use):
-    """Of a Gaussian's own draws it is the entropy, and the error two coordinates' variance."""
+    """Of its own kind of draws it is the entropy, and the error two coordinates' variance."""
     random = np.random.default_rng(0)
-    cov = np.array([[4.0, 3.0], [3.0, 9.0]])
-    parts = [random.multivariate_normal([1, -2], cov, 4000) for _ in range(2)]
-    train, test = (
-        [np.column_stack([p, np.arange(4000) % 2 * 2]).astype(np.float32)] for p in parts
-    )
-    found = use.baseline(Data(Examples(train, train), Examples([], []), Examples(test, test)))
+    cov, line = np.array([[4.0, 3.0], [3.0, 9.0]]), np.array([[0.5, -1.0], [2.0, 0.0]])
+
+    def sides():
+        pens = random.choice([0, 2], (2, 4000))
+        before = np.column_stack([random.normal(0, 5, (4000, 2)), pens[0]])
+        noise = random.multivariate_normal([1, -2], cov, 4000)
+        offsets = before[:, :2] @ line * (1 + pens[0])[:, None] + noise
+        after = np.column_stack([offsets, pens[1]])
+        return Examples(*([side.astype(np.float32)] for side in (before, after)))
+
+    found = use.baseline(Data(sides(), Examples([], []), sides()))
     entropy = 1 + math.log(2 * math.pi) + np.log(np.linalg.det(cov)) / 2 + math.log(2)
     assert found["nats"] == pytest.approx(entropy, abs=0.05)
     assert found["squared_error"] == pytest.approx(13 / 49, rel=0.05)

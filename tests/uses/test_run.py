@@ -2,20 +2,27 @@
 
 import dataclasses
 import signal
+import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+import recurrax as rx
 from experiments.common.checkpoints import Checkpoints
-from experiments.common.errors import Interrupted, UserError
+from experiments.common.devices import data_mesh, shard
+from experiments.common.errors import Interrupted, UserError, run_main
 from experiments.common.files import read_json
 from experiments.uses import run as running
+from experiments.uses.__main__ import main
 from experiments.uses.batches import Batches, Predictor, lengths
 from experiments.uses.contract import Examples
 from experiments.uses.run import run
 from experiments.uses.sentiment.use import Sentiment
 from experiments.uses.settings import Settings
+from experiments.uses.step import TrainState, make_step
 from tests.support import programs_on_disk
 
 SETTINGS = dataclasses.replace(
@@ -120,6 +127,44 @@ def test_settings_out_of_range(name, value, expected):
 def test_settings_as_json(tmp_path):
     settings = dataclasses.replace(SETTINGS, data=tmp_path)
     assert Settings.from_json(settings.to_json()) == settings
+
+
+class Line:
+    """Terms and losses that differ from example to example, by hand."""
+
+    def loss(self, params, example, key=None):
+        valid = jnp.arange(len(example.x)) < example.x_length
+        return jnp.sum(valid * (params * example.x[:, 0] - example.y) ** 2), example.x_length
+
+
+def test_a_step_follows_the_mean_over_the_terms(ragged):
+    """Of a batch that is filled up: what fills up counts nothing."""
+    few = Examples(ragged.xs[:3], ragged.ys[:3])
+    batch = next(Batches(few, batch_size=4, shapes=1).since(0))
+    assert batch[1].sum() == 3
+    optimizer = rx.clipped(optax.sgd(0.1), global_norm=1e9)
+    params = jnp.float32(0.5)
+    state = TrainState(jnp.int32(0), params, optimizer.init(params), jax.random.key(0))
+
+    def mean(params):
+        squares = [jnp.sum((params * x[:, 0] - y) ** 2) for x, y in zip(*few, strict=True)]
+        return sum(squares) / sum(len(x) for x in few.xs)
+
+    value, gradient = jax.value_and_grad(mean)(0.5)
+    mesh = data_mesh(4)
+    after, metrics = make_step(Line(), optimizer, mesh)(state, shard(batch, mesh))
+    np.testing.assert_allclose(after.params, 0.5 - 0.1 * gradient, rtol=1e-5)
+    np.testing.assert_allclose(metrics["loss"], value, rtol=1e-5)
+    assert metrics["tokens"] == sum(len(x) for x in few.xs)
+
+
+def test_a_setting_out_of_range_is_one_sentence(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["uses", "sentiment", "--epochs", "0"])
+    with pytest.raises(SystemExit) as ended:
+        run_main(main)
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert told == "error: epochs must be a whole number from 1; got 0.\n"
 
 
 @pytest.fixture(scope="module")

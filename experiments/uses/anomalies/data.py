@@ -88,7 +88,7 @@ def _series(name: str, content: bytes, spans: object, labels: Path, share: float
     for line, row in enumerate(rows[1:], 2):
         try:
             time, value = row
-            times.append(datetime.fromisoformat(time))
+            times.append(_time(time))
             values.append(float(value))
         except ValueError:
             raise UserError(f"{name}, line {line}: no time and number: {','.join(row)}.") from None
@@ -97,7 +97,7 @@ def _series(name: str, content: bytes, spans: object, labels: Path, share: float
     if len(values) < 200:
         raise UserError(f"{name} has {len(values)} rows, fewer than 200; it is cut short.")
     try:
-        found = [[datetime.fromisoformat(end) for end in span] for span in spans]  # type: ignore[union-attr]
+        found = [[_time(end) for end in span] for span in spans]  # type: ignore[union-attr]
         inside = [[begin <= time <= end for time in times] for begin, end in found]
     except (TypeError, ValueError) as error:
         raise UserError(f"{labels} has no windows of {name}: {error}.") from error
@@ -108,6 +108,11 @@ def _series(name: str, content: bytes, spans: object, labels: Path, share: float
     clock = np.array([(time - monday).total_seconds() for time in times]) % _WEEK
     short = Path(name).stem
     return Series(short, np.array(values), clock, windows, ("",) * len(windows), normal)
+
+
+def _time(text: str) -> datetime:
+    """As the clock on the wall has it: what zone, if any, is named makes no difference."""
+    return datetime.fromisoformat(text).replace(tzinfo=None)
 
 
 def generate(seed: int, *, count: int = 10, length: int = 3000, normal: int = 1500) -> list[Series]:

@@ -119,12 +119,25 @@ def runs(where: np.ndarray, apart: int = 1) -> list[tuple[int, int]]:
     return [(int(piece[0]), int(piece[-1]) + 1) for piece in pieces]
 
 
-def last_value(x: np.ndarray) -> np.ndarray:
+def last_value(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """[N, L]: all will be as it is."""
     return np.repeat(x[:, :1], AHEAD, 1)
 
 
-def moving_average(x: np.ndarray, rows: int = 10) -> np.ndarray:
+def moving_average(x: np.ndarray, y: np.ndarray, rows: int = 10) -> np.ndarray:
     """[N, L]: all will be as the last ten were on average."""
     sums = np.cumsum(np.concatenate([np.repeat(x[:1, 0], rows), x[:, 0]]), dtype=float)
     return np.repeat(((sums[rows:] - sums[:-rows]) / rows)[:, None], AHEAD, 1)
+
+
+def period_before(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """[N, L]: all will be as it was one period before.
+
+    The period is the shortest lag that fits the training rows nearly as well as the best does.
+    """
+    z, known = x[:, 0], x[y[:, 0] == TRAIN, 0]
+    lags = np.arange(AHEAD + 1, max(AHEAD + 2, len(known) // 2))
+    errors = [np.mean(np.square(known[lag:] - known[:-lag])) for lag in lags]
+    lag = lags[np.flatnonzero(errors <= 1.5 * np.min(errors))[0]]
+    back = np.arange(len(z))[:, None] + np.arange(1, AHEAD + 1) - lag
+    return np.where(back >= 0, z[np.maximum(back, 0)], x[:, :1])

@@ -35,6 +35,7 @@ from experiments.uses.anomalies.detection import (
     last_value,
     measures,
     moving_average,
+    period_before,
 )
 from experiments.uses.batches import Predictor
 from experiments.uses.contract import Data, Example, Examples
@@ -104,14 +105,16 @@ class Anomalies:
     def baseline(self, data: Data) -> dict[str, float]:
         """The same with a forecast that needs no network: the better one where it is validated."""
         naive = _naive(data.val)
-        return measures([naive(x) for x in data.test.xs], data.test)
+        return measures([naive(*one) for one in zip(*data.test, strict=True)], data.test)
 
     def show(self, params: Any, data: Data, folder: Path) -> list[str]:
         """What was found, by series or by what went wrong, and a picture of some series."""
         test, naive = data.test, _naive(data.val)
         detected = {
             "network": detect(self._predict(params, test), test),
-            naive.__name__.replace("_", " "): detect([naive(x) for x in test.xs], test),
+            naive.__name__.replace("_", " "): detect(
+                [naive(*one) for one in zip(*test, strict=True)], test
+            ),
         }
         by_kind = any(kind for one in self.series for kind in one.kinds)
         rows: dict[str, dict[str, list[bool]]] = {}
@@ -172,8 +175,8 @@ class Anomalies:
 
 def _naive(val: Examples) -> Any:
     return min(
-        (last_value, moving_average),
-        key=lambda naive: measures([naive(x) for x in val.xs], val)["rmse"],
+        (last_value, moving_average, period_before),
+        key=lambda naive: measures([naive(*one) for one in zip(*val, strict=True)], val)["rmse"],
     )
 
 

@@ -51,7 +51,7 @@ def read(path: Path) -> Table:
         path = files[0]
     lines = _fields(path)
     header = None
-    if lines and not any(_number(field) is not None or not field for field in lines[0][1]):
+    if lines and any(lines[0][1]) and all(_number(field) is None for field in lines[0][1]):
         header, lines = lines[0][1], lines[1:]
     if len(lines) < LEAST_ROWS:
         raise UserError(f"{path} has {len(lines)} rows of numbers; at least {LEAST_ROWS} are used.")
@@ -170,10 +170,9 @@ def generate(seed: int, *, series: int = 8, length: int = 1000, horizon: int = 2
 def season_of(values: np.ndarray, horizon: int) -> int:
     """The length of the season of [N] values, 1 where none is evident.
 
-    The first high peak (over 0.3) of the autocorrelation around a straight line, up to a
-    quarter of N; it counts if what was one season before is a better forecast of the next
-    `horizon` values, over
-    all of `values`, than the last one is.
+    The first high peak (over 0.3) of the autocorrelation around a straight line, up to a quarter of
+    N; it counts if what was one season before is, over all of `values`, a better forecast of the
+    next `horizon` values than the last one is.
     """
     count = len(values)
     times = np.arange(count)

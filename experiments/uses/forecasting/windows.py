@@ -117,3 +117,16 @@ def windows(made: Table, about: About, horizon: int, starts: range, most: int) -
 def series_of(examples: Examples) -> np.ndarray:
     """[N] the series of each window."""
     return np.array([int(x[0, SERIES]) for x in examples.xs])
+
+
+def naive_nats(ahead: Naive, train: Examples, test: Examples) -> float:
+    """Of Gaussians around a forecast one step ahead, whose variances are those of training."""
+
+    def squares(examples: Examples) -> np.ndarray:
+        pairs = zip(*examples, strict=True)
+        return np.square([y[:, VALUE] - ahead(x, y) for x, y in pairs])
+
+    of_train, which = squares(train), series_of(train)
+    variances = {column: of_train[which == column].mean() + 1e-6 for column in set(which)}
+    variance = np.array([variances[column] for column in series_of(test)])[:, None]
+    return float(np.mean(0.5 * (np.log(2 * np.pi * variance) + squares(test) / variance)))

@@ -66,7 +66,7 @@ def _drawings(
     if not (strokes[ends, 2] == 1).all():
         raise UserError(f"{where}: the last point of every drawing must lift the pen.")
     points = strokes.astype(np.float32)
-    if strokes.dtype.kind == "i":
+    if np.array_equal(points[:, :2], np.round(points[:, :2])):
         points[:, :2] += random.uniform(-0.5, 0.5, (len(points), 2))
     points[ends, 2] = DONE
     return np.split(points, ends[:-1] + 1)

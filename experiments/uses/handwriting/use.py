@@ -85,16 +85,34 @@ class Handwriting:
         return {"nats": float(mean[0]), "squared_error": float(mean[1])}
 
     def baseline(self, data: Data) -> dict[str, float]:
-        """One Gaussian for all offsets, and the frequencies of the pen's states."""
-        train, test = (np.concatenate(part.ys).astype(np.float64) for part in data[::2])
-        mean, cov = train[:, :2].mean(0), np.cov(train[:, :2].T)
-        off = test[:, :2] - mean
-        distance = np.einsum("ni,ij,nj->n", off, np.linalg.inv(cov), off)
-        nats = distance / 2 + np.log(2 * np.pi) + np.linalg.slogdet(cov)[1] / 2
-        often = np.bincount(train[:, 2].astype(int), minlength=_PENS) / len(train)
-        nats -= np.log(often[test[:, 2].astype(int)])
-        squares = (off**2).sum(1).mean() / self.about.scale**2
-        return {"nats": float(nats.mean()), "squared_error": float(squares)}
+        """A Gaussian around a straight line in the last offset, and how often each pen follows.
+
+        One for each state of the pen before.
+        """
+
+        def sides(part: Examples) -> tuple[np.ndarray, np.ndarray]:
+            before, after = (np.concatenate(side).astype(np.float64) for side in part)
+            return before, after
+
+        (before, after), (seen, wanted) = sides(data.train), sides(data.test)
+        nats, squares = np.zeros(len(wanted)), np.zeros(len(wanted))
+        for pen in range(_PENS):
+            known, asked = before[:, 2] == pen, seen[:, 2] == pen
+            if not asked.any():
+                continue
+            # As little of nothing as keeps a state that training hardly has from being singular.
+            inputs, outputs = _with_one(before[known, :2]), after[known, :2]
+            weights, *_ = np.linalg.lstsq(inputs, outputs, rcond=None)
+            rest = outputs - inputs @ weights
+            cov = (rest.T @ rest + 1e-3 * self.about.scale**2 * np.eye(2)) / (len(rest) + 1e-3)
+            off = wanted[asked, :2] - _with_one(seen[asked, :2]) @ weights
+            distance = np.einsum("ni,ij,nj->n", off, np.linalg.inv(cov), off)
+            often = 0.5 + np.bincount(after[known, 2].astype(int), minlength=_PENS)
+            log_p = np.log(often / often.sum())[wanted[asked, 2].astype(int)]
+            _, volume = np.linalg.slogdet(2 * np.pi * cov)
+            nats[asked], squares[asked] = distance / 2 + volume / 2 - log_p, (off**2).sum(1)
+        mean = squares.mean() / self.about.scale**2
+        return {"nats": float(nats.mean()), "squared_error": float(mean)}
 
     def show(self, params: Params, data: Data, folder: Path) -> list[str]:
         """Drawings of the test split, drawings of the network's own, and its density over one."""
@@ -170,6 +188,10 @@ class Handwriting:
         scaled = jnp.asarray(example.x) / jnp.array([self.about.scale, self.about.scale, 1])
         xs = jax.vmap(_features)(scaled)
         return self.network.apply(params.network, xs, length=example.x_length, key=key)[1]
+
+
+def _with_one(offsets: np.ndarray) -> np.ndarray:
+    return np.column_stack([offsets, np.ones(len(offsets))])
 
 
 def _features(point: jax.Array) -> jax.Array:

@@ -77,11 +77,11 @@ class Music:
     def baseline(self, data: Data) -> dict[str, float]:
         """Each key's frequency, or that the chord stays, whichever validates better.
 
-        That the chord stays: p(on | on) is one number, p(on | off) one for each key.
+        That the chord stays: p(on | on) and p(on | off), two numbers for each key.
         """
         before, now = (np.concatenate(side).astype(bool) for side in data.train)
         often = (now.sum(0) + 0.5) / (len(now) + 1)
-        stays = (now & before).sum() / before.sum()
+        stays = ((now & before).sum(0) + 0.5) / (before.sum(0) + 1)
         comes = ((now & ~before).sum(0) + 0.5) / ((~before).sum(0) + 1)
 
         def score(part: Examples, name: str) -> dict[str, float]:

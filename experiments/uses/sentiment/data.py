@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +35,8 @@ def read(path: Path) -> list[Review]:
     for label, ending in enumerate(("neg", "pos")):
         text = _member(path, f"rt-polarity.{ending}").decode("latin-1")
         lines = [tuple(line.split()) for line in text.splitlines()]
+        if not any(lines):
+            raise UserError(f"{path}: rt-polarity.{ending} holds no sentence.")
         reviews += [Review(words, label) for words in lines if words]
     return reviews
 
@@ -46,7 +49,7 @@ def _member(path: Path, name: str) -> bytes:
             for member in archive.namelist():
                 if member.split("/")[-1] == name:
                     return archive.read(member)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise UserError(f"cannot read {name} of {path}: {error}.") from error
     raise UserError(f"{path} holds no {name}.")
 
