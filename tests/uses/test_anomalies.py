@@ -206,7 +206,8 @@ def test_naive_forecasts():
     assert math.isclose(average[20, 3], np.mean(x[11:21, 0]))
     assert math.isclose(average[1, 0], 0.1)
     rows = np.arange(200)
-    beats = np.sin(2 * np.pi * rows / 15)[:, None] + 0.001 * np.cos(rows)[:, None]
+    noise = np.random.default_rng(0).normal(0, 0.01, 200)
+    beats = (np.sin(2 * np.pi * rows / 15) + noise)[:, None]
     belongs = np.repeat([[detection.TRAIN, 0], [detection.TEST, 0]], 100, axis=0)
     before = detection.period_before(beats, belongs)
     np.testing.assert_array_equal(before[150], beats[150 + 1 - 15 : 150 + 9 - 15, 0])

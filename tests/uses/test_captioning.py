@@ -205,7 +205,7 @@ def test_loss_is_that_of_the_search(small):
     np.testing.assert_allclose(losses, [-one.log_prob for one in results], rtol=1e-5)
     for one, y in zip(results, data.train.ys, strict=True):
         np.testing.assert_allclose(one.attention.sum(1), np.arange(3) < len(y), rtol=1e-5)
-    nats = use.score(params, data.train)["nats a word"]
+    nats = use.score(params, data.train)["nats a token"]
     np.testing.assert_allclose(nats, np.sum(losses) / 7, rtol=1e-5)
 
 

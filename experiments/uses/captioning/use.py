@@ -154,7 +154,7 @@ class Captioning:
         references = self._texts(examples.ys)
         scores = _scores(self._texts([one["beam"] for one in found]), references)
         greedy = _scores(self._texts([one["greedy"] for one in found]), references)
-        return {**scores, "greedy BLEU": greedy["BLEU"], "nats a word": float(nats)}
+        return {**scores, "greedy BLEU": greedy["BLEU"], "nats a token": float(nats)}
 
     def baseline(self, data: Data) -> dict[str, float]:
         """The caption of the training picture whose pixels are nearest."""
