@@ -16,6 +16,7 @@ from experiments.char_lm.model import CharModel, Params
 from experiments.common.devices import replicate, shard
 from experiments.common.precision import matmul_precision
 from experiments.common.schedules import make_schedule
+from experiments.common.updates import update
 
 
 class TrainState(NamedTuple):
@@ -94,18 +95,10 @@ def make_step(
         choose = jax.vmap(lambda f, old: jax.tree.map(lambda e, o: jnp.where(f, e, o), empty, old))
         before = choose(forgets, state.carried)
         (total, gradients), carried = over_devices(state.params, before, chunk, keys, key_weights)
-        count = chunk[:, 1:].size
-        gradients = jax.tree.map(lambda g: g / count, gradients)
-        old: Any = state.params  # optax's types know dicts and lists, not NamedTuples
-        updates, opt_state = optimizer.update(gradients, state.opt_state, old)
-        params: Any = optax.apply_updates(old, updates)
-        report = rx.clipping_report(opt_state)
-        metrics = {
-            "loss": total / count,
-            "tokens": jnp.asarray(count),
-            "norm": report.norm_before,
-            "skipped": report.skipped_in_a_row,
-        }
+        count = jnp.asarray(chunk[:, 1:].size)
+        params, opt_state, metrics = update(
+            optimizer, state.params, state.opt_state, total, gradients, count
+        )
         return TrainState(state.step + 1, params, opt_state, carried, state.key), metrics
 
     return jax.jit(step, donate_argnums=0)

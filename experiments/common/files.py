@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,20 @@ def read_file(path: str | Path) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}.") from error
+
+
+def file_in(path: Path, names: Sequence[str]) -> Path:
+    """`path`, or where it is a folder the first of `names` in it.
+
+    Raises:
+      UserError: the folder holds none of them.
+    """
+    if not path.is_dir():
+        return path
+    found = [path / name for name in names if (path / name).is_file()]
+    if not found:
+        raise UserError(f"{path} holds no {' or '.join(names)}.")
+    return found[0]
 
 
 def read_json(path: str | Path) -> Any:

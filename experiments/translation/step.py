@@ -12,6 +12,7 @@ from jax.sharding import Mesh, PartitionSpec
 import recurrax as rx
 from experiments.common.precision import matmul_precision
 from experiments.common.schedules import make_schedule
+from experiments.common.updates import update
 from experiments.translation.config import TrainConfig
 from experiments.translation.loss import batch_loss
 from experiments.translation.model import Params, Translator
@@ -75,17 +76,9 @@ def make_step(
             out_specs=PartitionSpec(),
             check_vma=False,
         )(state.params, batch, keys)
-        value, gradients = jax.tree.map(lambda x: x / count, (total, gradients))
-        old: Any = state.params  # optax's types know dicts and lists, not NamedTuples
-        updates, opt_state = optimizer.update(gradients, state.opt_state, old)
-        params: Any = optax.apply_updates(old, updates)
-        report = rx.clipping_report(opt_state)
-        metrics = {
-            "loss": value,
-            "tokens": count,
-            "norm": report.norm_before,
-            "skipped": report.skipped_in_a_row,
-        }
+        params, opt_state, metrics = update(
+            optimizer, state.params, state.opt_state, total, gradients, count
+        )
         return TrainState(state.step + 1, params, opt_state, state.key), metrics
 
     return jax.jit(step, donate_argnums=0)

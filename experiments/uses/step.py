@@ -12,6 +12,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 import recurrax as rx
 from experiments.common.schedules import make_schedule
+from experiments.common.updates import update
 from experiments.uses.contract import Use
 from experiments.uses.settings import Settings
 
@@ -72,16 +73,9 @@ def make_step(
     def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
         keys = jax.random.split(jax.random.fold_in(state.key, state.step), len(batch[1]))
         (total, terms), gradients = over_devices(state.params, batch, keys)
-        gradients = jax.tree.map(lambda g: g / terms, gradients)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        report = rx.clipping_report(opt_state)
-        metrics = {
-            "loss": total / terms,
-            "tokens": terms,
-            "norm": report.norm_before,
-            "skipped": report.skipped_in_a_row,
-        }
-        params = optax.apply_updates(state.params, updates)
+        params, opt_state, metrics = update(
+            optimizer, state.params, state.opt_state, total, gradients, terms
+        )
         return TrainState(state.step + 1, params, opt_state, state.key), metrics
 
     return jax.jit(step, donate_argnums=0)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.common.errors import UserError
+from experiments.common.files import file_in
 
 DOWN, LIFTED, DONE = range(3)
 """What the pen does after a point: goes on, is lifted, is lifted for good."""
@@ -31,11 +32,7 @@ def read(path: Path) -> tuple[list[np.ndarray], ...]:
     Raises:
       UserError: it is not there, or damaged.
     """
-    if path.is_dir():
-        found = [path / name for name in _FILES if (path / name).is_file()]
-        if not found:
-            raise UserError(f"{path} holds no {' or '.join(_FILES)}.")
-        path = found[0]
+    path = file_in(path, _FILES)
     try:
         with np.load(path) as archive:
             parts = [(archive[f"{s}_strokes"], archive[f"{s}_lengths"]) for s in _SPLITS]

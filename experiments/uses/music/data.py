@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.common.errors import UserError
-from experiments.common.files import read_file
+from experiments.common.files import file_in, read_file
 
 KEYS, LOWEST = 88, 21
 """A piano's keys, and the MIDI number of the lowest."""
@@ -39,11 +39,7 @@ def read(path: Path) -> tuple[list[np.ndarray], ...]:
     Raises:
       UserError: it is not there, or damaged.
     """
-    if path.is_dir():
-        found = [path / name for name in _NAMES if (path / name).is_file()]
-        if not found:
-            raise UserError(f"{path} holds no {_NAMES[0]}.")
-        path = found[0]
+    path = file_in(path, _NAMES)
     content = read_file(path)
     try:
         splits = json.loads(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content)
